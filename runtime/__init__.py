@@ -1,0 +1,140 @@
+"""The actor runtime: actors, refs, mailboxes, asks, timers, watches, and the system they live in.
+
+Everything public is named here.  Supervision is the layer above:
+`holdfast.supervisors`.
+"""
+
+from __future__ import annotations
+
+from holdfast.runtime.address import Address, UnixAddress
+from holdfast.runtime.asks import ReplyToken
+from holdfast.runtime.backoff import Backoff, InvalidBackoff
+from holdfast.runtime.behavior import IGNORE, Actor, Ignore, Info, on
+from holdfast.runtime.cell import Cell
+from holdfast.runtime.clock import Clock, SystemWallClock, WallClock, iso_timestamp
+from holdfast.runtime.context import Context
+from holdfast.runtime.embed import open_system
+from holdfast.runtime.errors import (
+    ActorCrashed,
+    ActorGone,
+    AskCycle,
+    AskError,
+    AskTimeout,
+    DefinitionError,
+    HoldfastError,
+    MailboxFull,
+    NameTaken,
+    NoHandler,
+    NotRunning,
+    RefusedInSimulation,
+    ResourceHeld,
+    SendTimeout,
+    StartFailed,
+    StartTimeout,
+    StopDeadlineExceeded,
+    StrayCancellation,
+    SystemClosed,
+)
+from holdfast.runtime.events import (
+    ActorEnded,
+    ActorStarted,
+    ActorStartFailed,
+    CrashReported,
+    DeadLetter,
+    Event,
+    TaskWedged,
+    event_name,
+)
+from holdfast.runtime.identity import InvalidName
+from holdfast.runtime.mailbox import MailboxSpec
+from holdfast.runtime.messages import Answer, Down, Ended, InjectedFault, Message, Request
+from holdfast.runtime.outcomes import (
+    KILLED,
+    NORMAL,
+    SHUTDOWN,
+    Crash,
+    GaveUp,
+    Killed,
+    Normal,
+    Outcome,
+    Shutdown,
+)
+from holdfast.runtime.ref import Ref
+from holdfast.runtime.seams import Listener, Seams, StoreUnreadable
+from holdfast.runtime.secret import REDACTED, Secret
+from holdfast.runtime.system import Statistics, System
+from holdfast.runtime.tracing import EventStream, Subscription
+
+__all__ = [
+    "IGNORE",
+    "KILLED",
+    "NORMAL",
+    "REDACTED",
+    "SHUTDOWN",
+    "Actor",
+    "ActorCrashed",
+    "ActorEnded",
+    "ActorGone",
+    "ActorStartFailed",
+    "ActorStarted",
+    "Address",
+    "Answer",
+    "AskCycle",
+    "AskError",
+    "AskTimeout",
+    "Backoff",
+    "Cell",
+    "Clock",
+    "Context",
+    "Crash",
+    "CrashReported",
+    "DeadLetter",
+    "DefinitionError",
+    "Down",
+    "Ended",
+    "Event",
+    "EventStream",
+    "GaveUp",
+    "HoldfastError",
+    "Ignore",
+    "Info",
+    "InjectedFault",
+    "InvalidBackoff",
+    "InvalidName",
+    "Killed",
+    "Listener",
+    "MailboxFull",
+    "MailboxSpec",
+    "Message",
+    "NameTaken",
+    "NoHandler",
+    "Normal",
+    "NotRunning",
+    "Outcome",
+    "Ref",
+    "RefusedInSimulation",
+    "ReplyToken",
+    "Request",
+    "ResourceHeld",
+    "Seams",
+    "Secret",
+    "SendTimeout",
+    "Shutdown",
+    "StartFailed",
+    "StartTimeout",
+    "Statistics",
+    "StopDeadlineExceeded",
+    "StoreUnreadable",
+    "StrayCancellation",
+    "Subscription",
+    "System",
+    "SystemClosed",
+    "SystemWallClock",
+    "TaskWedged",
+    "UnixAddress",
+    "WallClock",
+    "event_name",
+    "iso_timestamp",
+    "on",
+    "open_system",
+]

@@ -1,0 +1,87 @@
+"""How an exception of an actor is judged, and how it is told.
+
+A cancellation that nobody around the actor requested is a crash, like any other
+exception; one that was requested never comes here.  What no supervisor may
+restart (KeyboardInterrupt, SystemExit, MemoryError) is found inside groups too.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from holdfast.runtime.asks import describe
+from holdfast.runtime.errors import StrayCancellation
+from holdfast.runtime.events import CrashReported, Event
+from holdfast.runtime.mailbox import Notice, Question, Tick
+from holdfast.runtime.outcomes import Crash, unwrap
+
+if TYPE_CHECKING:
+    from holdfast.runtime.registry import Slot
+    from holdfast.runtime.system import System
+
+__all__ = ["fatal_in", "inner_message", "judge", "report"]
+
+_FATAL = (KeyboardInterrupt, SystemExit, MemoryError)
+
+# The innermost frames tell the story; a recursion's thousand do not.
+FRAMES_MAX = 20
+
+# A line of the recent events: enough for names, numbers and one exception.
+LINE_MAX = 400
+
+
+def judge(system: System, path: str, error: BaseException) -> Crash:
+    """Return the crash that this exception is; what is fatal ends the whole system."""
+    cause = unwrap(error)
+    if isinstance(cause, system.backend.cancelled):
+        system.backend.forgive_cancellation()
+        stray = StrayCancellation(path)
+        stray.__cause__ = cause
+        return Crash(stray, raised=error)
+    fatal = fatal_in(error)
+    if fatal is not None:
+        system.abort(fatal)
+    return Crash(cause, raised=error)
+
+
+def fatal_in(error: BaseException) -> BaseException | None:
+    """Return what must stop the runtime, also from inside a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := fatal_in(inner))), None)
+    return error if isinstance(error, _FATAL) else None
+
+
+def inner_message(item: object) -> object:
+    """Return the user's message inside an envelope."""
+    return item.message if isinstance(item, Question | Notice | Tick) else item
+
+
+def report(system: System, slot: Slot, incarnation: int, outcome: Crash, item: object) -> None:
+    """Publish the crash: path, incarnation, message type (never its content), exception, last events."""
+    message = inner_message(item)
+    event = CrashReported(
+        path=slot.path,
+        incarnation=incarnation,
+        exception=describe(outcome.exception),
+        message_type=None if message is None else type(message).__name__,
+        traceback="".join(traceback.format_exception(outcome.raised or outcome.exception, limit=-FRAMES_MAX)),
+        recent=tuple(_line(past) for past in slot.recorder or ()),
+        at=system.now(),
+    )
+    slot.record(event)
+    system.events.publish(event)
+
+
+def _line(event: Event) -> str:
+    """Return an event of the flight recorder as one short line.
+
+    An earlier crash is told without what it told of the ones before it: whole, each report would
+    be twice as long as the last.
+    """
+    if isinstance(event, CrashReported):
+        event = msgspec.structs.replace(event, traceback="", recent=())
+    text = str(event)
+    return text if len(text) <= LINE_MAX else f"{text[:LINE_MAX]}..."

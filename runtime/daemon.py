@@ -1,0 +1,77 @@
+"""How a process that runs a system ends: by a signal, by its root, or by force.
+
+The first SIGTERM or SIGINT asks for the ordered stop.  A second one ends the
+process at once: whoever sends it twice does not want to wait for a deadline.
+The statuses are those of sysexits.h where it has one, so that a service manager
+can tell what a restart may cure.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+
+import anyio
+
+from holdfast.runtime.outcomes import Crash, GaveUp, Killed, Outcome
+from holdfast.runtime.seams import Seams
+
+__all__ = ["ExitStatus", "exit_status", "stop_signals"]
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class ExitStatus(IntEnum):
+    """What the process says when it ends."""
+
+    CLEAN = 0
+    """Asked to stop, drained, stopped in order."""
+    FAILED = 1
+    """The command could not do what was asked; the message says why."""
+    USAGE = 2
+    """The command line was wrong."""
+    UNAVAILABLE = 69
+    """No daemon answers on the control socket (EX_UNAVAILABLE)."""
+    WEDGED = 70
+    """A task could not be stopped within the overall deadline (EX_SOFTWARE)."""
+    GAVE_UP = 75
+    """The budget of full restarts is spent; starting again later may help (EX_TEMPFAIL)."""
+    CONFIGURATION = 78
+    """The configuration is wrong; starting again will not help (EX_CONFIG)."""
+
+
+def exit_status(outcome: Outcome) -> ExitStatus:
+    """Return the status for the end of the root."""
+    if isinstance(outcome, GaveUp):
+        return ExitStatus.GAVE_UP
+    if isinstance(outcome, Crash | Killed):
+        return ExitStatus.WEDGED
+    return ExitStatus.CLEAN
+
+
+@asynccontextmanager
+async def stop_signals(seams: Seams) -> AsyncGenerator[anyio.Event]:
+    """Yield an event that is set by the first stop signal; the second one ends the process.
+
+    Only in the main thread: Python delivers signals nowhere else.
+    """
+    asked = anyio.Event()
+
+    async def listen() -> None:
+        with anyio.open_signal_receiver(*STOP_SIGNALS) as received:
+            listening.set()
+            async for number in received:
+                if asked.is_set():
+                    seams.exit_process(128 + number)
+                asked.set()
+
+    listening = anyio.Event()
+    async with anyio.create_task_group() as nursery:
+        nursery.start_soon(listen, name="holdfast.signals")
+        await listening.wait()
+        try:
+            yield asked
+        finally:
+            nursery.cancel_scope.cancel()

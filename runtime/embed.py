@@ -1,0 +1,106 @@
+"""How a program holds a system: for the length of an ``async with`` body.
+
+The nursery of actors is shielded and lives in a task of its own: a cancellation
+from around the system reaches the body, never an actor.  The end of the body,
+however it comes, is the ordered stop of everything under one overall deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from holdfast.runtime.errors import StopDeadlineExceeded
+from holdfast.runtime.seams import Seams
+from holdfast.runtime.system import System
+
+__all__ = ["open_system"]
+
+# One overall deadline for stopping a whole tree: under the 30 s (Kubernetes) and 90 s (systemd)
+# after which service managers kill, with room for what else must end.
+STOP_DEADLINE = 10.0
+
+# What a killed task may still need for clean-up that shields itself.
+KILL_GRACE = 1.0
+
+# The exit status of a process that had to be ended: EX_SOFTWARE of sysexits.h.
+EXIT_WEDGED = 70
+
+
+@asynccontextmanager
+async def open_system(
+    name: str = "holdfast",
+    *,
+    seams: Seams | None = None,
+    stop_deadline: float = STOP_DEADLINE,
+    kill_grace: float = KILL_GRACE,
+    exit_when_wedged: bool = False,
+) -> AsyncGenerator[System]:
+    """Open an actor system for the length of an ``async with`` body.
+
+    However the body ends (done, raised, cancelled from outside), everything is
+    stopped in order first, and the body's end goes on after that.  A task that
+    cannot be ended keeps the body from leaving, as everywhere in structured
+    concurrency, unless `exit_when_wedged` ends the process with status 70.
+    KeyboardInterrupt, SystemExit or MemoryError inside an actor cancel the body
+    and are raised here.
+    """
+    world = seams if seams is not None else Seams()
+    failure: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as outer:
+            system, leave = await _host(outer, name, world, stop_deadline, kill_grace)
+            body = anyio.CancelScope()
+            system.on_fatal = body.cancel
+            try:
+                with body:
+                    yield system
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _close(system, leave, exit_when_wedged=exit_when_wedged)
+                if system.fatal is not None:
+                    raise system.fatal  # whatever the cancelled body has made of it
+    except BaseExceptionGroup as group:
+        # The task group is ours, not the caller's: what the body raised is raised as it was, with
+        # its cause, and a group of one that the body itself raised stays one.
+        failure = group.exceptions[0] if len(group.exceptions) == 1 else group
+    if failure is not None:
+        raise failure
+
+
+async def _host(
+    outer: anyio.abc.TaskGroup, name: str, seams: Seams, stop_deadline: float, kill_grace: float
+) -> tuple[System, anyio.Event]:
+    """Open the shielded nursery in a task of its own and return the system in it, and what lets it end."""
+    leave = anyio.Event()
+    opened: list[System] = []
+    ready = anyio.Event()
+
+    async def host() -> None:
+        with anyio.CancelScope(shield=True):
+            async with anyio.create_task_group() as nursery:
+                opened.append(
+                    System(name, seams, nursery, stop_deadline=stop_deadline, kill_grace=kill_grace)
+                )
+                ready.set()
+                await leave.wait()
+
+    outer.start_soon(host, name=f"{name}.host")
+    with anyio.CancelScope(shield=True):
+        await ready.wait()
+    return opened[0], leave
+
+
+async def _close(system: System, leave: anyio.Event, *, exit_when_wedged: bool) -> None:
+    await system.stop()
+    system.tasks_left = system.tasks
+    wedged = system.wedged
+    if wedged and exit_when_wedged:
+        system.seams.exit_process(EXIT_WEDGED)
+    system.events.close()
+    system.alarm.close()
+    leave.set()
+    if wedged:
+        raise StopDeadlineExceeded(system.stop_deadline, wedged)

@@ -1,0 +1,257 @@
+"""The loop of one incarnation: it takes messages from the slot's queue and hands them to handlers.
+
+Messages are handled in batches bounded by time; each is popped immediately
+before its handler, with no await between, so that a cancellation loses none and
+doubles none.  What overtakes the mail (kill, stop for a restart, suspend,
+drain) sets one flag that is looked at after every message.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from holdfast.runtime.behavior import Actor
+from holdfast.runtime.errors import NoHandler
+from holdfast.runtime.mailbox import Notice, Question, StopMark, Tick
+from holdfast.runtime.messages import InjectedFault
+from holdfast.runtime.outcomes import SHUTDOWN, Outcome
+
+if TYPE_CHECKING:
+    from holdfast.runtime.asks import Pending
+    from holdfast.runtime.backend import Parker
+    from holdfast.runtime.registry import Slot
+    from holdfast.runtime.system import System
+
+__all__ = ["Loop"]
+
+# A batch is bounded by time, because no fixed number suits handlers of 0.2 and of 50 microseconds:
+# it doubles while it takes less than half the slice and shrinks when it takes more.
+QUANTUM_FIRST = 8
+QUANTUM_MAX = 1024
+SLICE = 0.000_4
+
+Hold: TypeAlias = Literal["", "suspended", "draining", "drained"]
+
+
+class Loop:
+    """The mail of one incarnation being handled."""
+
+    __slots__ = (
+        "_attention", "_drain_waiters", "_hold", "_parker", "_slot", "_stop_now", "_system",
+        "failure", "incarnation", "killed", "message", "own_stop", "question",
+    )  # fmt: skip
+
+    def __init__(self, system: System, slot: Slot, incarnation: int) -> None:
+        self._system = system
+        self._slot = slot
+        self._parker: Parker = system.backend.parker()
+        self._attention = False
+        self._hold: Hold = ""
+        self._stop_now = False
+        self._drain_waiters: list[Parker] | None = None
+        self.incarnation = incarnation
+        self.message: object = None
+        """What is being handled right now; still set when the handler failed."""
+        self.question: Pending | None = None
+        """The question being answered right now."""
+        self.failure: BaseException | None = None
+        """What a child task died of."""
+        self.own_stop: Outcome | None = None
+        self.killed = False
+
+    # -- what overtakes the mail
+
+    def signal(self) -> None:
+        """Have the loop look up before its next message."""
+        self._attention = True
+        self._slot.mailbox.consumer = None
+        self._parker.unpark()
+
+    def stop_now(self) -> None:
+        """End after the present handler; the mail stays."""
+        self._stop_now = True
+        self.signal()
+
+    def let_go(self) -> None:
+        """Handle mail again: a final stop still drains it.  A drain that has not begun is called off."""
+        self._hold = ""
+        self.tell_drained()
+        self.signal()
+
+    def suspend(self) -> None:
+        """Hold the mail back after the present handler."""
+        if not self._hold:
+            self._hold = "suspended"
+            self.signal()
+
+    @property
+    def held(self) -> bool:
+        """Whether the mail is held back."""
+        return bool(self._hold)
+
+    async def drain(self) -> None:
+        """Have `on_drain` run after the present handler, then hold the mail; return when that is done."""
+        if self._hold == "drained":
+            return
+        parker = self._system.backend.parker()
+        if self._drain_waiters is None:
+            self._drain_waiters = []
+        self._drain_waiters.append(parker)
+        self._hold = "draining"
+        self.signal()
+        try:
+            await parker.park()
+        finally:
+            if self._drain_waiters is not None and parker in self._drain_waiters:
+                self._drain_waiters.remove(parker)
+
+    def tell_drained(self) -> None:
+        """Wake whoever waits for the drain: it is done, or the cell has ended."""
+        for parker in self._drain_waiters or ():
+            parker.unpark()
+        self._drain_waiters = None
+
+    # -- the loop
+
+    async def serve(self, actor: Actor) -> Outcome:
+        """Handle mail until something ends the actor; raises what a handler or a child task raised."""
+        backend = self._system.backend
+        now = backend.now
+        checkpoint = backend.checkpoint
+        slot = self._slot
+        mailbox = slot.mailbox
+        queue = mailbox.queue
+        table = type(actor).handlers
+        quantum = QUANTUM_FIRST
+        while True:
+            attention = self._attention
+            if attention:
+                outcome = await self._attend(actor)
+                if outcome is not None:
+                    return outcome
+                continue
+            depth = len(queue)
+            if not depth:
+                await self._wait_for_mail()
+                continue
+            mailbox.high_water = max(mailbox.high_water, depth)
+            batch = min(depth, quantum)
+            started = now()
+            for done in range(1, batch + 1):
+                item = queue.popleft()
+                self.message = item
+                handler = table.get(type(item))
+                if handler is not None:
+                    function, waits = handler
+                    if waits:
+                        await function(actor, item)  # type: ignore[misc]  # `waits` says that it can be
+                        if mailbox.senders:
+                            mailbox.admit_senders()  # their time runs while handlers wait
+                    else:
+                        function(actor, item)
+                elif await self._open(actor, item):
+                    self.message = None
+                    slot.handled += done
+                    return SHUTDOWN
+                if self._attention:
+                    batch = done
+                    break
+            self.message = item = None  # an idle actor keeps no message alive
+            slot.handled += batch
+            if mailbox.senders:
+                mailbox.admit_senders()
+            took = now() - started
+            if took > SLICE:
+                quantum = max(1, int(quantum * SLICE / took))
+            elif batch == quantum and took < SLICE / 2:
+                quantum = min(QUANTUM_MAX, quantum * 2)
+            await checkpoint()
+
+    async def _wait_for_mail(self) -> None:
+        mailbox = self._slot.mailbox
+        if mailbox.senders:
+            mailbox.admit_senders()
+            if mailbox.queue:
+                return
+        mailbox.consumer = self._parker
+        try:
+            await self._parker.park()
+        finally:
+            mailbox.consumer = None
+
+    async def _attend(self, actor: Actor) -> Outcome | None:
+        """See to what overtakes the mail; an outcome ends the loop."""
+        self._attention = False
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        if self.own_stop is not None:
+            return self.own_stop
+        if self._stop_now:
+            return SHUTDOWN
+        while self.killed:
+            await self._parker.park()  # until the cancellation comes: no message is handled after a kill
+        if self._hold == "draining":
+            await self._drain(actor)
+        elif self._hold:
+            await self._parker.park()
+            self._attention = True
+        return None
+
+    async def _drain(self, actor: Actor) -> None:
+        waiting = actor.on_drain()
+        if inspect.isawaitable(waiting):
+            await waiting
+        if self._hold == "draining":
+            self._hold = "drained"
+        self.tell_drained()
+        self._attention = True
+
+    async def _open(self, actor: Actor, item: object) -> bool:
+        """Handle what is no plain message with a handler; True at the mark of a final stop."""
+        mailbox = self._slot.mailbox
+        if isinstance(item, Question):
+            await self._answer(actor, item)
+        elif isinstance(item, Notice | Tick):
+            mailbox.settle()
+            if isinstance(item, Tick):
+                item.waiting = False
+            if item.incarnation is not None and item.incarnation != self.incarnation:
+                self._system.counters.stale_notices += 1
+            else:
+                await self._handle(actor, item.message)
+        elif isinstance(item, StopMark):
+            mailbox.settle()
+            return True
+        else:
+            await self._handle(actor, item)
+        return False
+
+    async def _handle(self, actor: Actor, message: object) -> None:
+        self.message = message
+        if isinstance(message, InjectedFault):
+            raise message.error
+        handler = type(actor).handlers.get(type(message))
+        if handler is None:
+            self._system.dead_letter(self._slot.path, message, "no handler")
+        elif handler.waits:
+            await handler.function(actor, message)  # type: ignore[misc]
+        else:
+            handler.function(actor, message)
+
+    async def _answer(self, actor: Actor, item: Question) -> None:
+        pending, message = item.pending, item.message
+        if not pending.wanted:
+            return  # withdrawn or out of time while it waited: nobody wants it handled
+        handler = type(actor).handlers.get(type(message))
+        if handler is None:
+            pending.fail(NoHandler(self._slot.path, type(message).__name__))
+            return
+        self.question = pending
+        value = handler.function(actor, message)
+        if handler.waits:
+            value = await value  # type: ignore[misc]
+        self.question = None
+        if not pending.claimed and not pending.resolve(value):
+            self._system.counters.late_replies += 1

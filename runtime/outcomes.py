@@ -1,0 +1,112 @@
+"""How an actor can end.
+
+Three ends are orderly: `Normal` (its work was done), `Shutdown()` (it was asked
+to stop) and `Shutdown(info)` (it says why it stopped).  Three are abnormal:
+`Crash`, `Killed`, and `GaveUp`, which is a supervisor whose budget is spent.
+Giving up is abnormal here, unlike in OTP, where a transient subtree that gave
+up would vanish silently.
+
+An outcome is decided by what was requested, never by the type of an exception:
+see `cell.py`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeAlias
+
+import attrs
+
+__all__ = [
+    "KILLED",
+    "NORMAL",
+    "SHUTDOWN",
+    "Crash",
+    "GaveUp",
+    "Killed",
+    "Normal",
+    "Outcome",
+    "Shutdown",
+    "is_orderly",
+    "unwrap",
+]
+
+
+@attrs.frozen
+class Normal:
+    """The actor ended by itself, its work done."""
+
+    orderly: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return "normal"
+
+
+@attrs.frozen
+class Shutdown:
+    """The actor stopped because it was asked to, or declared its end as such."""
+
+    info: object = None
+    orderly: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return "shutdown" if self.info is None else f"shutdown({self.info!r})"
+
+
+@attrs.frozen
+class Crash:
+    """The actor failed.
+
+    `exception` has groups of one unwrapped, for decisions; `raised` is what came, whole, for the report.
+    """
+
+    exception: BaseException
+    raised: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+    orderly: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return f"crash({type(self.exception).__name__}: {self.exception})"
+
+
+@attrs.frozen
+class Killed:
+    """The actor was ended at once, or its allowance for stopping ran out."""
+
+    orderly: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return "killed"
+
+
+@attrs.frozen
+class GaveUp:
+    """A supervisor spent its budget.  `chain` names who failed, from the first child up to the supervisor."""
+
+    chain: tuple[str, ...] = ()
+    orderly: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return f"gave up ({' -> '.join(self.chain)})" if self.chain else "gave up"
+
+
+Outcome: TypeAlias = Normal | Shutdown | Crash | Killed | GaveUp
+
+NORMAL = Normal()
+SHUTDOWN = Shutdown()
+KILLED = Killed()
+
+
+def is_orderly(outcome: Outcome) -> bool:
+    """Whether a transient child that ended so is left in peace (R5)."""
+    return outcome.orderly
+
+
+def unwrap(exception: BaseException) -> BaseException:
+    """Return the one exception inside nested groups of one; a group of several is returned as it is.
+
+    An actor that opens a nursery of its own raises its one failure wrapped in a group (trap 9).
+    """
+    while isinstance(exception, BaseExceptionGroup):
+        if len(exception.exceptions) != 1:
+            return exception
+        exception = exception.exceptions[0]
+    return exception

@@ -1,0 +1,1 @@
+"""Reference models, recorded facts and the numbered guarantees that the tests cite."""

@@ -1,0 +1,162 @@
+"""Supervision: who restarts whom, when, in which order, and when to give up.
+
+Everything public is named here.  A tree is written with `worker`, `supervisor`
+and `dynamic`, started with `start_tree`, and talked to through handles.
+"""
+
+from __future__ import annotations
+
+from holdfast.runtime.backoff import Backoff
+from holdfast.supervisors.child_spec import (
+    FOREVER,
+    KILL,
+    Allowance,
+    AutoShutdown,
+    ChildSpec,
+    Kind,
+    OnGiveUp,
+    Restart,
+    Strategy,
+)
+from holdfast.supervisors.contradictions import Contradiction, find_contradictions
+from holdfast.supervisors.declarations import dynamic as _dynamic
+from holdfast.supervisors.declarations import supervisor as _supervisor
+from holdfast.supervisors.declarations import template, worker
+from holdfast.supervisors.errors import (
+    AlreadyPresent,
+    AlreadyStarted,
+    CallRefused,
+    ChildNotRestartable,
+    ChildRestarting,
+    ChildRunning,
+    ChildStartFailed,
+    ContradictoryTree,
+    FailedToStartChild,
+    InvalidSpec,
+    NoSuchChild,
+    NotBuiltYet,
+    NotForDynamic,
+    PreparationFailed,
+    SpecError,
+    StartArgumentsGone,
+    TooManyChildren,
+)
+from holdfast.supervisors.escalation import FullRestart
+from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
+from holdfast.supervisors.intensity import Budget
+from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
+from holdfast.supervisors.reports import (
+    AutoShutdownDecided,
+    BudgetLeft,
+    ChildGivenUp,
+    ChildNotRestarted,
+    ContradictionFound,
+    FullRestartCompleted,
+    FullRestartStarted,
+    NoticeIgnored,
+    OrderlyRestart,
+    Report,
+    RestartDecided,
+    RestartDelayed,
+    StartAttemptFailed,
+    StopWentWrong,
+    SupervisorGaveUp,
+)
+from holdfast.supervisors.supervisor import Supervisor
+from holdfast.supervisors.tree import NoSuchPath, TreeNode, render_tree, restart_path, snapshot, start_tree
+
+# Two rooms of this package have the names of two words: importing them has put the modules here,
+# and the words take their places.
+supervisor = _supervisor
+dynamic = _dynamic
+
+PERMANENT = Restart.PERMANENT
+TRANSIENT = Restart.TRANSIENT
+TEMPORARY = Restart.TEMPORARY
+ONE_FOR_ONE = Strategy.ONE_FOR_ONE
+REST_FOR_ONE = Strategy.REST_FOR_ONE
+ONE_FOR_ALL = Strategy.ONE_FOR_ALL
+NEVER = AutoShutdown.NEVER
+ANY_SIGNIFICANT = AutoShutdown.ANY_SIGNIFICANT
+ALL_SIGNIFICANT = AutoShutdown.ALL_SIGNIFICANT
+ESCALATE = OnGiveUp.ESCALATE
+STOP = OnGiveUp.STOP
+DEGRADE = OnGiveUp.DEGRADE
+
+__all__ = [
+    "ALL_SIGNIFICANT",
+    "ANY_SIGNIFICANT",
+    "DEGRADE",
+    "ESCALATE",
+    "FOREVER",
+    "KILL",
+    "NEVER",
+    "ONE_FOR_ALL",
+    "ONE_FOR_ONE",
+    "PERMANENT",
+    "REST_FOR_ONE",
+    "STOP",
+    "TEMPORARY",
+    "TRANSIENT",
+    "Allowance",
+    "AlreadyPresent",
+    "AlreadyStarted",
+    "AutoShutdown",
+    "AutoShutdownDecided",
+    "Backoff",
+    "Budget",
+    "BudgetLeft",
+    "CallRefused",
+    "ChildCounts",
+    "ChildGivenUp",
+    "ChildHandle",
+    "ChildInfo",
+    "ChildNotRestartable",
+    "ChildNotRestarted",
+    "ChildRestarting",
+    "ChildRunning",
+    "ChildSpec",
+    "ChildStartFailed",
+    "Contradiction",
+    "ContradictionFound",
+    "ContradictoryTree",
+    "DynamicHandle",
+    "FailedToStartChild",
+    "FullRestart",
+    "FullRestartCompleted",
+    "FullRestartStarted",
+    "InvalidSpec",
+    "Kind",
+    "NoSuchChild",
+    "NoSuchPath",
+    "NotBuiltYet",
+    "NotForDynamic",
+    "NoticeIgnored",
+    "OnGiveUp",
+    "OrderlyRestart",
+    "PreparationFailed",
+    "Report",
+    "Restart",
+    "RestartDecided",
+    "RestartDelayed",
+    "SpecError",
+    "StartArgumentsGone",
+    "StartAttemptFailed",
+    "StopWentWrong",
+    "Strategy",
+    "Supervision",
+    "Supervisor",
+    "SupervisorGaveUp",
+    "SupervisorHandle",
+    "TooManyChildren",
+    "TreeNode",
+    "dynamic",
+    "find_contradictions",
+    "render_tree",
+    "restart_path",
+    "snapshot",
+    "start_tree",
+    "supervisor",
+    "template",
+    "worker",
+]

@@ -1,0 +1,129 @@
+"""The ledger of a supervisor: which children it has, in start order, and what each is doing.
+
+The ledger is what the supervisor knows, not what is so: a child that is dead
+while its exit notice still waits is `RUNNING` here (R35).  Pure; changed only
+by the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+import attrs
+
+from holdfast.runtime.backoff import Backoff
+from holdfast.supervisors.child_spec import ChildSpec, OnGiveUp, Restart
+from holdfast.supervisors.intensity import Budget, Window
+
+__all__ = ["Child", "Children", "Slowdown", "State"]
+
+
+class State(Enum):
+    """What a child is doing, as seen from outside; `absent` is not being in the ledger."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    RESTARTING = "restarting"
+
+
+class Slowdown:
+    """How far the back-off of one child, or of one group, has gone."""
+
+    __slots__ = ("_backoff", "_made_at", "attempt")
+
+    def __init__(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+        self.attempt = 0
+        self._made_at: float | None = None
+
+    def next_delay(self, now: float, chance: float) -> float:
+        """Return the seconds to wait before the next attempt, for a draw `chance` in [0, 1)."""
+        # The stable period counts from the latest attempt: a start that merely succeeded resets nothing.
+        if self._made_at is not None and now - self._made_at >= self._backoff.stable_after:
+            self.attempt = 0
+        delay = self._backoff.delay(self.attempt, chance)
+        self.attempt += 1
+        self._made_at = now + delay
+        return delay
+
+
+@attrs.define(eq=False)
+class Child:
+    """One line of the ledger."""
+
+    id: str
+    spec: ChildSpec
+    added: bool = False
+    """Whether it came through `start_child`; a restart of the supervisor forgets it."""
+
+    state: State = State.STOPPED
+    incarnation: int = 0
+    chain: tuple[str, ...] = ()
+    """Who failed below it, when it gave up; keeping the outcome would keep tracebacks alive."""
+
+    window: Window | None = None
+    """Its own budget, when it has one."""
+
+    slowdown: Slowdown | None = None
+    retry_serial: int | None = None
+    """Which delayed retry is the valid one."""
+
+    restarts: int = 0
+    """How often it was started by a restart since the supervisor started."""
+
+    @property
+    def running(self) -> bool:
+        return self.state is State.RUNNING
+
+    @property
+    def temporary(self) -> bool:
+        return self.spec.restart is Restart.TEMPORARY
+
+    @property
+    def passing(self) -> bool:
+        """Whether a restart of its supervisor does not bring it back."""
+        return self.added or self.temporary
+
+
+class Children:
+    """The children in start order, which is the order of the specs, not of the starts (R40)."""
+
+    __slots__ = ("_children",)
+
+    def __init__(self) -> None:
+        self._children: dict[str, Child] = {}
+
+    def add(self, id: str, spec: ChildSpec, *, added: bool = False) -> Child:  # noqa: A002 - the domain's word
+        """Put a new child at the end of the order."""
+        assert id not in self._children, "ids are unique"
+        window = None
+        if spec.on_give_up is OnGiveUp.STOP:
+            window = Window(spec.budget or Budget())
+        child = self._children[id] = Child(id, spec, added=added, window=window)
+        return child
+
+    def get(self, id: str) -> Child | None:  # noqa: A002
+        """Return the child, or None when it is absent."""
+        return self._children.get(id)
+
+    def __getitem__(self, id: str) -> Child:  # noqa: A002
+        return self._children[id]
+
+    def remove(self, id: str) -> None:  # noqa: A002
+        """Forget a child."""
+        del self._children[id]
+
+    def from_on(self, child: Child) -> tuple[Child, ...]:
+        """Return the child and those after it."""
+        everybody = tuple(self._children.values())
+        return everybody[everybody.index(child) :]
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(tuple(self._children.values()))
+
+    def __len__(self) -> int:
+        return len(self._children)
+
+    def __contains__(self, id: object) -> bool:  # noqa: A002
+        return id in self._children

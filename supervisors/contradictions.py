@@ -1,0 +1,199 @@
+"""Numbers of a tree that contradict each other, found before anything runs.
+
+A budget can be such that it is never spent: then a fault restarts for ever and
+nobody hears of it (trap 2).  An allowance can be such that it is never granted:
+then a child is killed in the middle of a clean-up that it was promised (trap
+16).  Both are plain arithmetic over the specs, done here and shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import attrs
+
+from holdfast.runtime.identity import join
+from holdfast.supervisors.child_spec import (
+    BUDGET,
+    Allowance,
+    ChildSpec,
+    Group,
+    OnGiveUp,
+    Pool,
+    Restart,
+    Strategy,
+)
+from holdfast.supervisors.intensity import Budget
+
+__all__ = ["Contradiction", "Rule", "find_contradictions", "longest_start", "longest_stop"]
+
+Rule: TypeAlias = Literal["nested_period", "cycle", "allowance"]
+
+
+@attrs.frozen
+class Contradiction:
+    """Two numbers that cannot both hold, and the arithmetic that shows it."""
+
+    path: str
+    rule: Rule
+    arithmetic: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.arithmetic}"
+
+
+def find_contradictions(spec: ChildSpec, path: str | None = None) -> tuple[Contradiction, ...]:
+    """Return everything in the tree under `spec` that cannot work as declared, top down."""
+    return tuple(_find(spec, path or spec.id))
+
+
+def _find(spec: ChildSpec, path: str) -> Iterator[Contradiction]:
+    group = spec.group
+    if group is None:
+        return
+    children = _children(group)
+    for child in children:
+        below = join(path, child.id)
+        if child.group is not None and child.restart is not Restart.TEMPORARY:
+            yield from _nested_period(path, group.budget, child, below)
+        if child.on_give_up is OnGiveUp.STOP:
+            own = longest_start(child)
+            cycle = _back_off_cap(group) + own
+            yield from _cycle(below, child.budget or BUDGET, cycle, _parts(group, own, 0.0))
+    start = _longest_restart(group)
+    if children and start:
+        ceremony = group.full_restart.longest if group.full_restart is not None else 0.0
+        cycle = _back_off_cap(group) + start + ceremony
+        yield from _cycle(path, group.budget, cycle, _parts(group, start, ceremony))
+    yield from _allowances(spec, group, path)
+    for child in children:
+        yield from _find(child, join(path, child.id))
+
+
+def _nested_period(path: str, budget: Budget, child: ChildSpec, below: str) -> Iterator[Contradiction]:
+    """A child supervisor that gives up once per its period must be able to spend its parent's budget."""
+    assert child.group is not None
+    if child.on_give_up is OnGiveUp.STOP:
+        path, budget = below, child.budget or BUDGET
+    # Intensity 0 is spent by the first failure, whatever the period.
+    needed = (budget.intensity + 1) * child.group.budget.period
+    if budget.intensity and budget.period < needed:
+        yield Contradiction(
+            path,
+            "nested_period",
+            f"its budget ({budget}) can never be spent by {child.id!r} giving up ({child.group.budget}): "
+            f"the period must be at least "
+            f"({budget.intensity} + 1) x {child.group.budget.period:g} s = {needed:g} s",
+        )
+
+
+def _cycle(path: str, budget: Budget, cycle: float, parts: str) -> Iterator[Contradiction]:
+    """So many cycles at their longest must fit into the period."""
+    needed = (budget.intensity + 1) * cycle
+    if budget.intensity and budget.period < needed:
+        yield Contradiction(
+            path,
+            "cycle",
+            f"its budget ({budget}) may never be spent: "
+            f"({budget.intensity} + 1) x {cycle:g} s = {needed:g} s do not fit into {budget.period:g} s; "
+            f"one cycle is at most {parts}",
+        )
+
+
+def _parts(group: Group | Pool, start: float, ceremony: float) -> str:
+    parts = [f"{start:g} s of start_timeout"]
+    if group.backoff is not None:
+        parts.insert(0, f"{group.backoff.cap:g} s of back-off")
+    full = group.full_restart
+    if full is not None and ceremony:
+        parts += [f"{full.drain:g} s of drain", f"{full.stop:g} s of stop deadline"]
+        if full.before_start is not None:
+            parts.append(f"{full.prepare:g} s of before_start")
+    return " + ".join(parts)
+
+
+def _allowances(spec: ChildSpec, group: Group | Pool, path: str) -> Iterator[Contradiction]:
+    if not isinstance(spec.shutdown, Allowance):
+        needed = _stop_of_children(group)
+        if needed > spec.shutdown:
+            yield Contradiction(
+                path,
+                "allowance",
+                f"its allowance for stopping is {spec.shutdown:g} s, and its children, stopped "
+                f"{'one after another' if isinstance(group, Group) else 'together'}, may take "
+                f"{_seconds(needed)}",
+            )
+    full = group.full_restart
+    for child in _children(group) if full is not None else ():
+        assert full is not None
+        worst = _longest_allowance(child)
+        if worst > full.stop:
+            yield Contradiction(
+                join(path, child.id),
+                "allowance",
+                f"an allowance of {_seconds(worst)} at or below it is longer than the stop deadline "
+                f"of the full restart, {full.stop:g} s",
+            )
+
+
+def longest_start(spec: ChildSpec) -> float:
+    """Return how long the start of a child may take; a supervisor starts its children one after another."""
+    if spec.start_timeout is not None:
+        return spec.start_timeout
+    if spec.group is None:
+        return math.inf
+    return sum(longest_start(child) for child in spec.group.children)
+
+
+def longest_stop(spec: ChildSpec) -> float:
+    """Return how long the stop of a child may take, by its own rule and those below it."""
+    if spec.shutdown is Allowance.KILL:
+        return 0.0
+    if not isinstance(spec.shutdown, Allowance):
+        return spec.shutdown
+    return math.inf if spec.group is None else _stop_of_children(spec.group)
+
+
+def _stop_of_children(group: Group | Pool) -> float:
+    if isinstance(group, Pool):
+        return longest_stop(group.template)
+    return sum(longest_stop(child) for child in group.children)
+
+
+def _longest_allowance(spec: ChildSpec) -> float:
+    """Return the longest single allowance at or below a child."""
+    if spec.shutdown is Allowance.KILL:
+        return 0.0
+    if not isinstance(spec.shutdown, Allowance):
+        return spec.shutdown
+    if spec.group is None:
+        return math.inf
+    return max((_longest_allowance(child) for child in _children(spec.group)), default=0.0)
+
+
+def _longest_restart(group: Group | Pool) -> float:
+    """Return how long the starts of one restart may take: of one child, or of the whole group."""
+    starts = [
+        longest_start(child)
+        for child in _children(group)
+        if child.restart is not Restart.TEMPORARY and child.on_give_up is OnGiveUp.ESCALATE
+    ]
+    if group.strategy is Strategy.ONE_FOR_ONE:
+        return max(starts, default=0.0)
+    # Whoever fails, the members that do not escalate are started with it.
+    members = [child for child in group.children if child.restart is not Restart.TEMPORARY]
+    return sum(longest_start(child) for child in members) if starts else 0.0
+
+
+def _back_off_cap(group: Group | Pool) -> float:
+    return group.backoff.cap if group.backoff is not None else 0.0
+
+
+def _children(group: Group | Pool) -> tuple[ChildSpec, ...]:
+    return (group.template,) if isinstance(group, Pool) else group.children
+
+
+def _seconds(seconds: float) -> str:
+    return "for ever" if seconds == math.inf else f"{seconds:g} s"

@@ -1,0 +1,63 @@
+"""What happens when restarting does not help: giving up, and the coordinated full restart.
+
+Giving up is abnormal here, so that it always reaches the parent as a failure
+(`give_up_as="shutdown"` is OTP's way, where a transient subtree then vanishes
+silently).  A supervisor with a `FullRestart` answers the failure of a child by
+restarting everything in an orderly way; beyond its own budget it gives up too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias
+
+import attrs
+
+from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome
+from holdfast.supervisors.errors import InvalidSpec
+
+__all__ = ["FullRestart", "GiveUpAs", "outcome_of_giving_up"]
+
+GiveUpAs: TypeAlias = Literal["gave_up", "shutdown"]
+
+
+@attrs.frozen(kw_only=True)
+class FullRestart:
+    """How a supervisor restarts its whole group: drain, stop in reverse, prepare, start in order."""
+
+    drain: float = 5.0
+    """Seconds for all children together to finish what they handle and to write out what they hold."""
+
+    stop: float = 10.0
+    """Seconds for all of them together to stop; then what is left is killed."""
+
+    before_start: Callable[[], Awaitable[None]] | None = attrs.field(default=None, repr=False)
+    """Runs while everything is stopped, for instance to read the configuration again."""
+
+    prepare: float = 5.0
+    """Seconds that `before_start` may take; raising or taking longer makes the attempt a failed one."""
+
+    def __attrs_post_init__(self) -> None:
+        for field in ("drain", "stop", "prepare"):
+            seconds: object = getattr(self, field)
+            if type(seconds) not in {int, float} or not 0 <= seconds < math.inf:  # type: ignore[operator]
+                raise InvalidSpec(
+                    "full_restart", f"{field} is a finite number of seconds of 0 or more", seconds
+                )
+        if self.before_start is not None and not callable(self.before_start):
+            raise InvalidSpec("full_restart", "before_start is an async callable", self.before_start)
+
+    @property
+    def longest(self) -> float:
+        """The seconds that it adds to the start of the children, at most."""
+        return self.drain + self.stop + (self.prepare if self.before_start is not None else 0.0)
+
+
+def outcome_of_giving_up(give_up_as: GiveUpAs, path: str, trigger: str, below: tuple[str, ...]) -> Outcome:
+    """Return how a supervisor at `path` ends when the child at `trigger` has used up its budget.
+
+    The chain of names grows from the child that failed first up to this supervisor;
+    `below` is what the trigger's own chain was, when it had given up itself.
+    """
+    return SHUTDOWN if give_up_as == "shutdown" else GaveUp((*(below or (trigger,)), path))

@@ -1,0 +1,277 @@
+"""Carrying out a plan over kernel cells: one step after another, nothing decided here.
+
+Each step's result goes back to the machine, which may answer with a plan that
+takes the place of the rest.  One `Execution` per incarnation of a supervisor;
+it also knows the cell of each child, which the machine does not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+
+import anyio
+
+from holdfast.runtime.asks import ReplyToken
+from holdfast.runtime.behavior import Actor, Ignore, Info
+from holdfast.runtime.cell import Cell
+from holdfast.runtime.context import Context
+from holdfast.runtime.errors import StartFailed
+from holdfast.runtime.identity import join
+from holdfast.supervisors.child_spec import Allowance, ChildSpec, ShutdownRule
+from holdfast.supervisors.children import Child
+from holdfast.supervisors.dynamic import Instances, OneStart, stop_together
+from holdfast.supervisors.errors import AlreadyStarted, PreparationFailed
+from holdfast.supervisors.machine import SupervisorMachine
+from holdfast.supervisors.messages import ChildHandle, Retry
+from holdfast.supervisors.plan import (
+    DONE,
+    CancelRetry,
+    Drain,
+    EndSupervisor,
+    Failed,
+    FailStart,
+    FinishFullRestart,
+    Forget,
+    Ignored,
+    Plan,
+    Prepare,
+    Refuse,
+    RefuseStarted,
+    Reply,
+    ReplyStarted,
+    Result,
+    Retire,
+    ScheduleRetry,
+    ShareStopDeadline,
+    Start,
+    Started,
+    Stop,
+    Stopped,
+    StoppedTogether,
+    StopTogether,
+)
+from holdfast.supervisors.reports import Report
+
+__all__ = ["Execution"]
+
+
+class Execution:
+    """The hands of one supervisor."""
+
+    def __init__(
+        self, context: Context, machine: SupervisorMachine, make_supervisor: Callable[[ChildSpec], Actor]
+    ) -> None:
+        self.cells: dict[str, Cell] = {}
+        """The latest cell of each child."""
+        self.wedged: dict[str, Cell] = {}
+        """Children with a task of an earlier incarnation that went on after it was killed."""
+        self.instances = Instances()
+        self._context = context
+        self._machine = machine
+        self._make_supervisor = make_supervisor
+        self._token: ReplyToken | None = None
+        self._info: object = None
+        self._stop_by: float | None = None
+
+    async def carry_out(self, plan: Plan, token: ReplyToken | None = None) -> None:
+        """Execute the steps in order; `token` is the call that the plan answers."""
+        self._token, self._stop_by = token, None
+        self._publish(plan.reports)
+        steps = deque(plan.steps)
+        while steps:
+            step = steps.popleft()
+            result = await _PERFORM[type(step)](self, step)
+            chance = self.chance() if isinstance(result, Failed) else 0.0
+            after = self._machine.settle(step, result, self._context.now(), chance)
+            self._publish(after.reports)
+            if after.replaces:
+                steps = deque(after.steps)
+            else:
+                steps.extendleft(reversed(after.steps))
+        self._token = self._info = None
+
+    def chance(self) -> float:
+        """Draw for the jitter of a back-off; nothing is drawn where there is none."""
+        return self._context.seams.random.random() if self._machine.group.backoff is not None else 0.0
+
+    def _publish(self, reports: tuple[Report, ...]) -> None:
+        for report in reports:
+            # Into the flight recorders of both: of who decided, and of whom it concerns.
+            self._context.cell.slot.record(report)
+            concerned = self.cells.get(getattr(report, "child", None) or "")
+            if concerned is not None:
+                concerned.slot.record(report)
+            self._context.emit(report)
+
+    # -- starting
+
+    async def _start(self, step: Start) -> Result:
+        child = self._machine.children[step.child]
+        cell = self._context.open_cell(child.id, self._factory(child), exclusive=child.spec.exclusive)
+        self.cells[child.id] = cell
+        try:
+            reply = await cell.start(child.spec.start_timeout)
+        except StartFailed as failed:
+            return Failed(failed.reason)
+        if isinstance(reply, Ignore):
+            return Ignored()
+        self._info = reply.value if isinstance(reply, Info) else None
+        return Started(cell.incarnation)
+
+    def _factory(self, child: Child) -> Callable[[], Actor]:
+        spec = child.spec
+        if spec.factory is None:
+            return functools.partial(self._make_supervisor, spec)
+        once = child.temporary and child.added
+        factory = self.instances.factory(child.id, spec.factory, once=once)
+        return OneStart(join(self._machine.path, child.id), factory) if once else factory
+
+    # -- stopping
+
+    async def _stop(self, step: Stop) -> Result:
+        cell = self.cells[step.child]
+        allowance = self._allowance(self._machine.children[step.child].spec.shutdown)
+        outcome = await cell.stop(allowance, final=step.final)
+        if outcome is None:
+            self.wedged[step.child] = cell
+        return Stopped(outcome)
+
+    def _allowance(self, rule: ShutdownRule) -> float | None:
+        """Return the seconds that a stop may take, in the kernel's words: 0 kills, None waits for ever."""
+        if rule is Allowance.KILL:
+            return 0.0
+        allowance = None if isinstance(rule, Allowance) else rule
+        if self._stop_by is None:
+            return allowance
+        left = max(0.0, self._stop_by - self._context.now())
+        return left if allowance is None else min(allowance, left)
+
+    async def _stop_together(self, step: StopTogether) -> Result:
+        cells = [self.cells[child] for child in step.children]
+        rule = self._machine.children[step.children[0]].spec.shutdown
+        system = self._context.system
+        outcomes = await stop_together(
+            cells, self._allowance(rule), kill_grace=system.kill_grace, now=self._context.now
+        )
+        return StoppedTogether(dict(zip(step.children, outcomes, strict=True)))
+
+    async def _retire(self, step: Retire) -> Result:
+        cell = self.cells.get(step.child)
+        outcome = cell.outcome if cell is not None else None
+        self._context.system.registry.close_below(join(self._machine.path, step.child), outcome)
+        return DONE
+
+    async def _forget(self, step: Forget) -> Result:
+        self.cells.pop(step.child, None)
+        self.instances.forget(step.child)
+        self._context.cancel_timer(_retry_key(step.child))
+        self._context.system.registry.remove(join(self._machine.path, step.child))
+        return DONE
+
+    # -- waiting and trying again
+
+    async def _schedule_retry(self, step: ScheduleRetry) -> Result:
+        retry = Retry(step.child, step.serial)
+        if step.delay is None:
+            self._context.deliver(retry)
+        else:
+            self._context.after(step.delay, retry, key=_retry_key(step.child))
+        return DONE
+
+    async def _cancel_retry(self, step: CancelRetry) -> Result:
+        self._context.cancel_timer(_retry_key(step.child))
+        return DONE
+
+    # -- the full restart
+
+    async def _drain(self, step: Drain) -> Result:
+        # Those at the leaves hold what must not be lost; supervisors in between stay able to act.
+        with anyio.move_on_after(step.within):
+            async with anyio.create_task_group() as draining:
+                for cell in _leaves(self._context.cell):
+                    draining.start_soon(cell.drain)
+        return DONE
+
+    async def _share_stop_deadline(self, step: ShareStopDeadline) -> Result:
+        self._stop_by = self._context.now() + step.within
+        return DONE
+
+    async def _prepare(self, _step: Prepare) -> Result:
+        full = self._machine.group.full_restart
+        assert full is not None
+        assert full.before_start is not None, "planned only where it is declared"
+        try:
+            with anyio.fail_after(full.prepare):
+                await full.before_start()
+        except Exception as error:  # noqa: BLE001 - a user's hook; the attempt counts as failed
+            return Failed(PreparationFailed(self._machine.path, error))
+        return DONE
+
+    # -- answering and ending
+
+    async def _reply(self, step: Reply) -> Result:
+        if self._token is not None:
+            self._token.reply(step.value)
+        return DONE
+
+    async def _reply_started(self, step: ReplyStarted) -> Result:
+        if self._token is not None:
+            child = self._machine.children.get(step.child)
+            runs = child is not None and child.running
+            ref = self.cells[step.child].slot.ref if runs else None
+            self._token.reply(ChildHandle(step.child, ref, self._info if runs else None))
+        return DONE
+
+    async def _refuse(self, step: Refuse) -> Result:
+        if self._token is not None:
+            self._token.fail(step.error)
+        return DONE
+
+    async def _refuse_started(self, step: RefuseStarted) -> Result:
+        ref = self.cells[step.child].slot.ref
+        return await self._refuse(Refuse(AlreadyStarted(self._machine.path, step.child, ref)))
+
+    async def _fail_start(self, step: FailStart) -> Result:
+        raise step.error
+
+    async def _end_supervisor(self, step: EndSupervisor) -> Result:
+        self._context.stop(step.outcome)
+        return DONE
+
+    async def _finish_full_restart(self, _step: FinishFullRestart) -> Result:
+        return DONE  # the machine announces it
+
+
+_PERFORM: dict[type[object], Callable[..., Awaitable[Result]]] = {
+    Start: Execution._start,
+    Stop: Execution._stop,
+    StopTogether: Execution._stop_together,
+    Retire: Execution._retire,
+    Forget: Execution._forget,
+    ScheduleRetry: Execution._schedule_retry,
+    CancelRetry: Execution._cancel_retry,
+    Drain: Execution._drain,
+    ShareStopDeadline: Execution._share_stop_deadline,
+    Prepare: Execution._prepare,
+    FinishFullRestart: Execution._finish_full_restart,
+    Reply: Execution._reply,
+    ReplyStarted: Execution._reply_started,
+    Refuse: Execution._refuse,
+    RefuseStarted: Execution._refuse_started,
+    FailStart: Execution._fail_start,
+    EndSupervisor: Execution._end_supervisor,
+}
+
+
+def _retry_key(child: str) -> tuple[str, str]:
+    return ("retry", child)
+
+
+def _leaves(cell: Cell) -> Iterator[Cell]:
+    for child in tuple(cell.children.values()):
+        if child.children:
+            yield from _leaves(child)
+        else:
+            yield child

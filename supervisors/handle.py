@@ -1,0 +1,161 @@
+"""How to talk to a supervisor: its calls as methods, with typed answers.
+
+A handle is a ref and a time limit; make as many as you like.  What the
+supervisor refuses is raised as a `CallRefused`, what it never answered as an
+`AskError` of the runtime (`ActorGone` when it is gone, R33).
+"""
+
+from __future__ import annotations
+
+import anyio
+import attrs
+
+from holdfast.runtime.messages import Down
+from holdfast.runtime.ref import Ref
+from holdfast.supervisors.child_spec import ChildSpec
+from holdfast.supervisors.errors import NoSuchChild
+from holdfast.supervisors.messages import (
+    ChildCounts,
+    ChildHandle,
+    ChildInfo,
+    CountChildren,
+    DeleteChild,
+    GetSpec,
+    GetSupervision,
+    RestartAll,
+    RestartChild,
+    RestartPath,
+    StartChild,
+    StartInstance,
+    StopSupervisor,
+    Supervision,
+    TerminateChild,
+    WhichChild,
+    WhichChildren,
+)
+
+__all__ = ["CALL_TIMEOUT", "DynamicHandle", "SupervisorHandle"]
+
+# A call may stop and start a whole group: several times a worker's allowance and start_timeout of 5 s each.
+CALL_TIMEOUT = 60.0
+
+
+@attrs.frozen
+class _Handle:
+    """What both kinds of supervisors can be asked."""
+
+    ref: Ref
+    timeout: float = CALL_TIMEOUT
+
+    @property
+    def path(self) -> str:
+        """The supervisor's path."""
+        return self.ref.path
+
+    async def which_children(self) -> tuple[ChildInfo, ...]:
+        """List the children in start order."""
+        return await self.ref.ask(WhichChildren(), timeout=self.timeout)
+
+    async def count_children(self) -> ChildCounts:
+        """Count the children."""
+        return await self.ref.ask(CountChildren(), timeout=self.timeout)
+
+    async def supervision(self) -> Supervision:
+        """Describe the supervisor itself: strategy, budget left, restarts, children."""
+        return await self.ref.ask(GetSupervision(), timeout=self.timeout)
+
+    async def restart_all(self, why: str = "asked for") -> None:
+        """Restart all children in an orderly way, as a full restart where one is declared; no charge."""
+        await self.ref.ask(RestartAll(why), timeout=self.timeout)
+
+    async def stop(self) -> None:
+        """Stop the supervisor with its children, in order; returns when it is gone.
+
+        Under a supervisor of its own it may be restarted then: it ended by itself, in an orderly way.
+        """
+        gone = anyio.Event()
+
+        def note(_down: Down) -> None:
+            gone.set()
+
+        # Sent, not asked: how long it takes is decided by the allowances below, which may be FOREVER.
+        unwatch = self.ref.slot.watch_from_outside(note)
+        try:
+            await self.ref.send(StopSupervisor(), timeout=self.timeout)
+            await gone.wait()
+        finally:
+            unwatch()
+
+
+@attrs.frozen
+class SupervisorHandle(_Handle):
+    """A supervisor whose children have ids."""
+
+    async def start_child(self, spec: ChildSpec) -> ChildHandle:
+        """Add a child at the end of the start order and start it (R28).
+
+        Raises `AlreadyStarted`, `AlreadyPresent`, `ChildStartFailed` (the spec is
+        discarded), or `SpecError` for a spec that does not fit this supervisor.
+        """
+        return await self.ref.ask(StartChild(spec), timeout=self.timeout)
+
+    async def terminate_child(self, child: str) -> None:
+        """Stop a child and keep its spec; a temporary one is forgotten (R29).  `NoSuchChild`."""
+        await self.ref.ask(TerminateChild(child), timeout=self.timeout)
+
+    async def restart_child(self, child: str) -> ChildHandle:
+        """Start a stopped child again, just that one (R30).
+
+        Raises `NoSuchChild`, `ChildRunning`, `ChildRestarting` or `ChildStartFailed`.
+        """
+        return await self.ref.ask(RestartChild(child), timeout=self.timeout)
+
+    async def delete_child(self, child: str) -> None:
+        """Forget a stopped child and its slot (R31).  `NoSuchChild`, `ChildRunning`, `ChildRestarting`."""
+        await self.ref.ask(DeleteChild(child), timeout=self.timeout)
+
+    async def restart(self, child: str) -> None:
+        """Restart a child in an orderly way, with the strategy's effect on its group and no charge."""
+        await self.ref.ask(RestartPath(child), timeout=self.timeout)
+
+    async def which_child(self, child: str) -> ChildInfo:
+        """Describe one child.  `NoSuchChild`."""
+        return await self.ref.ask(WhichChild(child), timeout=self.timeout)
+
+    async def get_spec(self, child: str) -> ChildSpec:
+        """Return a child's spec.  `NoSuchChild`."""
+        return await self.ref.ask(GetSpec(child), timeout=self.timeout)
+
+
+@attrs.frozen
+class DynamicHandle(_Handle):
+    """A dynamic supervisor; its children are named by their refs."""
+
+    async def start_child(self, *arguments: object) -> ChildHandle:
+        """Start one more child; the arguments go to the template's factory.
+
+        Raises `TooManyChildren` or `ChildStartFailed`.
+        """
+        return await self.ref.ask(StartInstance(arguments), timeout=self.timeout)
+
+    async def terminate_child(self, child: Ref) -> None:
+        """Stop a child; it is gone then.  A dead one is `NoSuchChild`, like a stranger."""
+        await self.ref.ask(TerminateChild(self._name(child)), timeout=self.timeout)
+
+    async def restart(self, child: Ref) -> None:
+        """Restart a child in an orderly way, with what it was started with; no charge."""
+        await self.ref.ask(RestartPath(self._name(child)), timeout=self.timeout)
+
+    async def which_child(self, child: Ref) -> ChildInfo:
+        """Describe one child.  `NoSuchChild`."""
+        return await self.ref.ask(WhichChild(self._name(child)), timeout=self.timeout)
+
+    async def get_spec(self, child: Ref) -> ChildSpec:
+        """Return the template of a child.  `NoSuchChild`."""
+        return await self.ref.ask(GetSpec(self._name(child)), timeout=self.timeout)
+
+    def _name(self, child: Ref) -> str:
+        above, _, name = child.path.rpartition("/")
+        if above != self.ref.path or child.slot.state == "removed":
+            raise NoSuchChild(self.ref.path, child.path)
+        return name

@@ -1,0 +1,72 @@
+"""Restart intensity: how many failures are too many.
+
+A supervisor that restarts a broken child for ever turns one fault into a busy
+loop and hides it from whoever could do something about it.  The rule is
+Erlang's (R15, W1, W2): more than ``intensity`` attempts inside ``period``
+seconds is too many; the window slides, and nothing but time empties it, least
+of all a restart that merely succeeded.
+
+Unlike OTP, which counts whole seconds, the window is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import attrs
+
+from holdfast.supervisors.errors import InvalidSpec
+
+__all__ = ["Budget", "Window"]
+
+
+@attrs.frozen
+class Budget:
+    """At most `intensity` attempts to restart in any `period` seconds."""
+
+    intensity: int = 3
+    period: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.intensity) is not int or self.intensity < 0:
+            raise InvalidSpec("budget", "intensity is a whole number of 0 or more", self.intensity)
+        if type(self.period) not in {int, float} or not 0 < self.period < math.inf:
+            raise InvalidSpec("budget", "period is a finite number of seconds above 0", self.period)
+
+    def __str__(self) -> str:
+        return f"{self.intensity} in {self.period:g} s"
+
+
+class Window:
+    """The attempts that still count, oldest first."""
+
+    __slots__ = ("_times", "budget")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        # Never longer than the intensity: the attempt that is one too many is not made, so not kept.
+        self._times: deque[float] = deque()
+
+    def charge(self, now: float) -> bool:
+        """Count one attempt at `now`; false when it is one too many and must not be made."""
+        self._forget_old(now)
+        if len(self._times) >= self.budget.intensity:
+            return False
+        self._times.append(now)
+        return True
+
+    def left(self, now: float) -> int:
+        """Return how many attempts may still be made at `now`."""
+        self._forget_old(now)
+        return self.budget.intensity - len(self._times)
+
+    def clears_in(self, now: float) -> float:
+        """Return the seconds until the oldest attempt stops counting; 0 when none counts."""
+        self._forget_old(now)
+        return self._times[0] + self.budget.period - now if self._times else 0.0
+
+    def _forget_old(self, now: float) -> None:
+        # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.
+        while self._times and now - self._times[0] > self.budget.period:
+            self._times.popleft()

@@ -1,0 +1,181 @@
+"""What a supervisor can be asked from outside, and what it answers.
+
+These are the calls of R28-R33 as requests; `SupervisorHandle` and
+`DynamicHandle` (`handle.py`) are the convenient way to send them.  What cannot
+be done is raised at the caller as one of the errors of `errors.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from holdfast.runtime.messages import Message, Request
+from holdfast.runtime.ref import Ref
+from holdfast.supervisors.child_spec import ChildSpec
+
+__all__ = [
+    "Call",
+    "ChildCounts",
+    "ChildHandle",
+    "ChildInfo",
+    "CountChildren",
+    "DeleteChild",
+    "GetSpec",
+    "GetSupervision",
+    "RestartAll",
+    "RestartChild",
+    "RestartPath",
+    "Retry",
+    "StartChild",
+    "StartInstance",
+    "StopSupervisor",
+    "Supervision",
+    "TerminateChild",
+    "WhichChild",
+    "WhichChildren",
+]
+
+
+@attrs.frozen
+class ChildHandle:
+    """A child that a call started; `ref` is None when it said that there is nothing to run."""
+
+    id: str
+    ref: Ref | None
+    info: object = None
+    """What the child's start hook passed out as `Info(...)`."""
+
+
+@attrs.frozen
+class ChildInfo:
+    """One child as its supervisor sees it."""
+
+    id: str
+    path: str
+    ref: Ref | None
+    """None when the child does not run."""
+    state: Literal["running", "stopped", "restarting"]
+    kind: Literal["worker", "supervisor"]
+    restart: Literal["permanent", "transient", "temporary"]
+    incarnation: int
+    restarts: int
+    wedged: bool = False
+    """Whether a task of an earlier incarnation went on after it was killed."""
+
+
+@attrs.frozen
+class ChildCounts:
+    """How many children there are (R32)."""
+
+    specs: int
+    active: int
+    """Those whose task runs at this moment."""
+    supervisors: int
+    workers: int
+
+
+@attrs.frozen
+class Supervision:
+    """What a supervisor is and how it fares, for people and metrics."""
+
+    path: str
+    strategy: str
+    dynamic: bool
+    intensity: int
+    period: float
+    budget_left: int
+    clears_in: float
+    restarts: int
+    full_restarts: int
+    children: tuple[ChildInfo, ...]
+
+
+class StartChild(Request[ChildHandle], frozen=True):
+    """Add a child at the end of the start order and start it (R28)."""
+
+    spec: ChildSpec
+
+
+class StartInstance(Request[ChildHandle], frozen=True):
+    """Start one more child of a dynamic supervisor; the arguments go to the template's factory."""
+
+    arguments: tuple[object, ...] = ()
+
+
+class TerminateChild(Request[None], frozen=True):
+    """Stop a child and keep its spec; a temporary or dynamic child is forgotten (R29)."""
+
+    child: str
+
+
+class RestartChild(Request[ChildHandle], frozen=True):
+    """Start a stopped child again, just that one (R30)."""
+
+    child: str
+
+
+class DeleteChild(Request[None], frozen=True):
+    """Forget a stopped child (R31)."""
+
+    child: str
+
+
+class RestartPath(Request[None], frozen=True):
+    """Restart a child in an orderly way, with the strategy's effect on its group and no charge."""
+
+    child: str
+
+
+class RestartAll(Request[None], frozen=True):
+    """Restart all children in an orderly way and without charge; where it is declared, as a full restart."""
+
+    why: str = "asked for"
+
+
+class StopSupervisor(Request[None], frozen=True):
+    """Stop all children in reverse order and end; the answer comes just before the end."""
+
+
+class WhichChildren(Request[tuple[ChildInfo, ...]], frozen=True):
+    """List the children in start order (OTP lists newest first)."""
+
+
+class WhichChild(Request[ChildInfo], frozen=True):
+    """Describe one child."""
+
+    child: str
+
+
+class CountChildren(Request[ChildCounts], frozen=True):
+    """Count the children."""
+
+
+class GetSpec(Request[ChildSpec], frozen=True):
+    """Return a child's spec; for a dynamic child its template."""
+
+    child: str
+
+
+class GetSupervision(Request[Supervision], frozen=True):
+    """Describe the supervisor itself with its children."""
+
+
+class Retry(Message, frozen=True):
+    """A supervisor's note to itself: a child's start is to be tried again."""
+
+    child: str
+    serial: int | None = None
+
+
+Call: TypeAlias = (
+    StartChild
+    | StartInstance
+    | TerminateChild
+    | RestartChild
+    | DeleteChild
+    | RestartPath
+    | RestartAll
+    | StopSupervisor
+)

@@ -1,0 +1,292 @@
+"""What the machine and its shell say to each other: facts in, steps out, results back in.
+
+A `Plan` is an ordered list of steps.  The shell carries them out one after the
+other and tells the machine what came of each; the machine may answer with a
+plan that replaces the rest (a start failed), which is how "on the first failed
+start, stop and think" (R13) stays a decision of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeAlias
+
+import attrs
+
+from holdfast.runtime.outcomes import Outcome
+from holdfast.supervisors.reports import Report
+
+__all__ = [
+    "DONE",
+    "CancelRetry",
+    "Cause",
+    "ChildEnded",
+    "Done",
+    "Drain",
+    "EndSupervisor",
+    "Fact",
+    "FailStart",
+    "Failed",
+    "FinishFullRestart",
+    "Forget",
+    "Ignored",
+    "Plan",
+    "Prepare",
+    "Refuse",
+    "RefuseStarted",
+    "Reply",
+    "ReplyStarted",
+    "Result",
+    "Retire",
+    "RetryDue",
+    "ScheduleRetry",
+    "ShareStopDeadline",
+    "Start",
+    "Started",
+    "Step",
+    "Stop",
+    "StopTogether",
+    "Stopped",
+    "StoppedTogether",
+]
+
+# ---- facts: what happened ---------------------------------------------------------------------------
+
+
+@attrs.frozen
+class ChildEnded:
+    """A child's incarnation ended by itself."""
+
+    child: str
+    incarnation: int
+    outcome: Outcome
+
+
+@attrs.frozen
+class RetryDue:
+    """The turn of a queued retry has come, or its delay is over.
+
+    A queued retry (serial None) is matched by the child's id alone, as in OTP (R39);
+    one with a delay is matched by its serial too, so that a cancelled timer means nothing.
+    """
+
+    child: str
+    serial: int | None = None
+
+
+Fact: TypeAlias = ChildEnded | RetryDue
+
+# ---- steps: what to do ------------------------------------------------------------------------------
+
+
+class Cause(Enum):
+    """Why a child is started; it decides what a failure means."""
+
+    BOOT = "boot"
+    RESTART = "restart"
+    ADDED = "start_child"
+    REVIVED = "restart_child"
+    OPERATOR = "operator"
+
+
+@attrs.frozen
+class Start:
+    """Start a child; comes back as `Started`, `Ignored` or `Failed`."""
+
+    child: str
+    cause: Cause
+
+
+@attrs.frozen
+class Stop:
+    """Stop a child under its own rule; comes back as `Stopped`.
+
+    A final stop lets it handle the mail it has; one for a restart keeps that mail for the successor.
+    """
+
+    child: str
+    final: bool
+
+
+@attrs.frozen
+class StopTogether:
+    """Stop all these at once under one allowance (R19); comes back as `StoppedTogether`."""
+
+    children: tuple[str, ...]
+    final: bool
+
+
+@attrs.frozen
+class Retire:
+    """The child is not coming back unless it is revived: its mail is refused, its questions fail now."""
+
+    child: str
+
+
+@attrs.frozen
+class Forget:
+    """The child's spec and its slot end here; a later child of that name is another one."""
+
+    child: str
+
+
+@attrs.frozen
+class ScheduleRetry:
+    """Come back to this child: behind whatever waits now when `delay` is None, else after the delay."""
+
+    child: str
+    delay: float | None = None
+    serial: int | None = None
+
+
+@attrs.frozen
+class CancelRetry:
+    """The delayed retry of this child is void."""
+
+    child: str
+
+
+@attrs.frozen
+class Drain:
+    """Let everybody below finish what they handle and write out what they hold, within the limit."""
+
+    within: float
+
+
+@attrs.frozen
+class ShareStopDeadline:
+    """All stops of the rest of this plan share one deadline."""
+
+    within: float
+
+
+@attrs.frozen
+class Prepare:
+    """Run the `before_start` hook of the full restart; comes back as `Done` or `Failed`."""
+
+    child: str
+    cause: Cause
+
+
+@attrs.frozen
+class FinishFullRestart:
+    """Everything is up again: announce it."""
+
+
+@attrs.frozen
+class Reply:
+    """Answer the call with this value."""
+
+    value: object = None
+
+
+@attrs.frozen
+class ReplyStarted:
+    """Answer the call with a handle on the child that the plan has just started."""
+
+    child: str
+
+
+@attrs.frozen
+class Refuse:
+    """Refuse the call."""
+
+    error: Exception
+
+
+@attrs.frozen
+class RefuseStarted:
+    """Refuse the call because that child runs, and say where."""
+
+    child: str
+
+
+@attrs.frozen
+class FailStart:
+    """The supervisor's own start fails (R2)."""
+
+    error: Exception
+
+
+@attrs.frozen
+class EndSupervisor:
+    """The supervisor ends with this outcome; nothing runs under it any more."""
+
+    outcome: Outcome
+
+
+Step: TypeAlias = (
+    Start
+    | Stop
+    | StopTogether
+    | Retire
+    | Forget
+    | ScheduleRetry
+    | CancelRetry
+    | Drain
+    | ShareStopDeadline
+    | Prepare
+    | FinishFullRestart
+    | Reply
+    | ReplyStarted
+    | Refuse
+    | RefuseStarted
+    | FailStart
+    | EndSupervisor
+)
+
+# ---- results: what came of a step -------------------------------------------------------------------
+
+
+@attrs.frozen
+class Done:
+    """The step is done, and there is nothing to tell."""
+
+
+@attrs.frozen
+class Started:
+    """The child runs."""
+
+    incarnation: int
+
+
+@attrs.frozen
+class Ignored:
+    """The child said that there is nothing to run, which is no error (R3)."""
+
+
+@attrs.frozen
+class Failed:
+    """The step failed."""
+
+    error: BaseException
+
+
+@attrs.frozen
+class Stopped:
+    """How the child ended; None when its task is wedged: it was killed and goes on."""
+
+    outcome: Outcome | None
+
+
+@attrs.frozen
+class StoppedTogether:
+    """How each child ended."""
+
+    outcomes: Mapping[str, Outcome | None]
+
+
+Result: TypeAlias = Done | Started | Ignored | Failed | Stopped | StoppedTogether
+
+DONE = Done()
+
+
+@attrs.frozen
+class Plan:
+    """Steps in order, and the reports of the decision behind them."""
+
+    steps: tuple[Step, ...] = ()
+    reports: tuple[Report, ...] = ()
+    replaces: bool = False
+    """Whether these steps take the place of what is left of the plan being carried out."""

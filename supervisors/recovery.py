@@ -1,0 +1,187 @@
+"""How a failed child is brought back: the charge, the group, the delay, the ceremony of a full restart.
+
+Pure.  One `Recovery` per incarnation of a supervisor: its window of attempts,
+its back-off, and whether a full restart is under way.  Whether to restart at
+all, and what follows when the budget is spent, is decided in `machine.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from holdfast.supervisors.child_spec import Group, Pool, Strategy
+from holdfast.supervisors.children import Child, Children, Slowdown, State
+from holdfast.supervisors.intensity import Window
+from holdfast.supervisors.plan import (
+    CancelRetry,
+    Cause,
+    Drain,
+    FinishFullRestart,
+    Forget,
+    Plan,
+    Prepare,
+    ScheduleRetry,
+    ShareStopDeadline,
+    Start,
+    Step,
+    Stop,
+)
+from holdfast.supervisors.reports import (
+    BudgetLeft,
+    FullRestartCompleted,
+    FullRestartStarted,
+    Report,
+    RestartDecided,
+    RestartDelayed,
+)
+from holdfast.supervisors.strategies import group_of, to_start, to_stop
+
+__all__ = ["Recovery", "ids"]
+
+
+class Recovery:
+    """The attempts of one supervisor to bring its children back."""
+
+    def __init__(self, path: str, group: Group | Pool, children: Children) -> None:
+        self._path = path
+        self._group = group
+        self._children = children
+        self.window = Window(group.budget)
+        self.restarts = 0
+        """Attempts that were charged, to the supervisor's budget or to a child's own."""
+        self.full_restarts = 0
+        self._slowdown = None if group.backoff is None else Slowdown(group.backoff)
+        self._serial = 0
+        self._full_since: float | None = None
+
+    def charge(self, child: Child, now: float) -> bool:
+        """Charge one attempt; false when it is one too many and must not be made (R15)."""
+        if not (child.window or self.window).charge(now):
+            return False
+        self.restarts += 1
+        return True
+
+    @property
+    def delays(self) -> bool:
+        """Whether an attempt waits for its delay before it is made."""
+        return self._slowdown is not None
+
+    def attempt(self, child: Child, now: float, why: str) -> Plan:
+        """Make a charged attempt: the whole rule, with this child as the trigger (R7, R14)."""
+        group = group_of(self._group.strategy, self._children, child)
+        window = child.window or self.window
+        report = RestartDecided(
+            supervisor=self._path,
+            at=now,
+            child=child.id,
+            why=why,
+            strategy=self._group.strategy.value,
+            stops=ids(to_stop(group)),
+            starts=ids(to_start(group)),
+            budget=BudgetLeft(
+                left=window.left(now),
+                intensity=window.budget.intensity,
+                period=window.budget.period,
+                clears_in=window.clears_in(now),
+            ),
+        )
+        announced = self.announce_full_restart(f"{child.id} {why}", now)
+        return Plan(self.restart_group(child, group, Cause.RESTART), (*announced, report))
+
+    def wait(self, child: Child, now: float, chance: float, why: str) -> Plan:
+        """Come back to the child later: after its delay, or behind whatever waits now (R13)."""
+        if self._slowdown is None:
+            child.state = State.RESTARTING
+            return Plan((ScheduleRetry(child.id),))
+        slowdown = self._slowdown_of(child)
+        delay = slowdown.next_delay(now, chance)
+        group = group_of(self._group.strategy, self._children, child)
+        report = RestartDelayed(
+            supervisor=self._path,
+            at=now,
+            child=child.id,
+            why=why,
+            attempt=slowdown.attempt,
+            delay=delay,
+            stops=ids(to_stop(group)),
+        )
+        announced = self.announce_full_restart(f"{child.id} {why}", now)
+        # The members stay stopped during the delay, also those that this attempt had already started.
+        pauses = self._pause(group)
+        self._serial += 1
+        child.retry_serial = self._serial
+        child.state = State.RESTARTING
+        return Plan((*pauses, ScheduleRetry(child.id, delay, self._serial)), (*announced, report))
+
+    def _slowdown_of(self, child: Child) -> Slowdown:
+        """Return the back-off of the child, or of its group, which is restarted as one."""
+        assert self._slowdown is not None
+        assert self._group.backoff is not None
+        if self._group.strategy is not Strategy.ONE_FOR_ONE:
+            return self._slowdown
+        if child.slowdown is None:
+            child.slowdown = Slowdown(self._group.backoff)
+        return child.slowdown
+
+    def cancel(self, child: Child) -> tuple[Step, ...]:
+        """The child is no longer restarting; a retry that is queued already is void when its turn comes."""
+        child.state = State.STOPPED
+        delayed, child.retry_serial = child.retry_serial, None
+        return () if delayed is None else (CancelRetry(child.id),)
+
+    def restart_group(self, trigger: Child, group: tuple[Child, ...], cause: Cause) -> tuple[Step, ...]:
+        """Stop the group in reverse, then start it in order; a full restart does so with ceremony."""
+        stops = self._pause(group)
+        starts = tuple(Start(member.id, cause) for member in to_start(group))
+        if not self.full_restart_under_way:
+            return (*stops, *starts)
+        full = self._group.full_restart
+        prepare = () if full is None or full.before_start is None else (Prepare(trigger.id, cause),)
+        return (*stops, *prepare, *starts, FinishFullRestart())
+
+    def _pause(self, group: tuple[Child, ...]) -> tuple[Step, ...]:
+        """Stop whoever runs in the group, for a restart."""
+        steps: list[Step] = []
+        full = self._group.full_restart
+        if self.full_restart_under_way and full is not None and to_stop(group):
+            steps += [Drain(full.drain), ShareStopDeadline(full.stop)]
+        for member in reversed(group):
+            if member.running:
+                steps.append(Stop(member.id, final=member.temporary))
+                if member.temporary:
+                    # Forgotten before any start is tried, so lost even if that fails (R8, R41).
+                    steps.append(Forget(member.id))
+            elif member.state is State.RESTARTING:
+                steps += self.cancel(member)
+        return tuple(steps)
+
+    # -- the full restart
+
+    @property
+    def full_restart_under_way(self) -> bool:
+        """Whether a full restart was announced and has not been completed."""
+        return self._full_since is not None
+
+    def announce_full_restart(self, why: str, now: float) -> tuple[Report, ...]:
+        """Return the announcement, where a full restart is declared and none is under way."""
+        full = self._group.full_restart
+        if full is None or self.full_restart_under_way:
+            return ()
+        self._full_since = now
+        return (FullRestartStarted(supervisor=self._path, at=now, why=why, drain=full.drain, stop=full.stop),)
+
+    def finish_full_restart(self, now: float) -> tuple[Report, ...]:
+        """Everything is up again."""
+        assert self._full_since is not None, "only an announced one is finished"
+        began, self._full_since = self._full_since, None
+        self.full_restarts += 1
+        return (FullRestartCompleted(supervisor=self._path, at=now, seconds=now - began),)
+
+    def abandon_full_restart(self) -> None:
+        """Its recovery was cancelled by hand; the next one is another."""
+        self._full_since = None
+
+
+def ids(children: Iterable[Child]) -> tuple[str, ...]:
+    """Return the names of the children."""
+    return tuple(child.id for child in children)

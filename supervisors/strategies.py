@@ -1,0 +1,94 @@
+"""Who is concerned when one child fails: the strategies, and the orders of stopping and starting.
+
+Pure functions over the ledger.  Groups are in start order; stopping goes
+through them backwards (R7), temporary members are stopped and never come back
+(R8), everybody else is started, also who had been stopped before (R9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from holdfast.runtime.outcomes import Killed, Normal, Outcome, Shutdown
+from holdfast.supervisors.child_spec import (
+    KILL,
+    Allowance,
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    ShutdownRule,
+    Strategy,
+)
+from holdfast.supervisors.children import Child, Children, State
+
+__all__ = [
+    "group_of",
+    "is_restarted",
+    "is_silent_stop",
+    "rule_in_words",
+    "shuts_down_with",
+    "to_start",
+    "to_stop",
+]
+
+_GROUPS: dict[Strategy, Callable[[Children, Child], tuple[Child, ...]]] = {
+    Strategy.ONE_FOR_ONE: lambda _children, trigger: (trigger,),
+    Strategy.REST_FOR_ONE: lambda children, trigger: children.from_on(trigger),
+    Strategy.ONE_FOR_ALL: lambda children, _trigger: tuple(children),
+}
+
+
+def group_of(strategy: Strategy, children: Children, trigger: Child) -> tuple[Child, ...]:
+    """Return who is restarted together with `trigger`, itself included, in start order."""
+    return _GROUPS[strategy](children, trigger)
+
+
+def to_stop(group: Sequence[Child]) -> tuple[Child, ...]:
+    """Return the running members in the order in which they are stopped."""
+    return tuple(member for member in reversed(group) if member.running)
+
+
+def to_start(group: Sequence[Child]) -> tuple[Child, ...]:
+    """Return the members that a group restart starts, in start order."""
+    return tuple(member for member in group if not member.temporary)
+
+
+def is_restarted(restart: Restart, outcome: Outcome) -> bool:
+    """Whether a child that ended so by itself is restarted (R5)."""
+    match restart:
+        case Restart.PERMANENT:
+            return True
+        case Restart.TRANSIENT:
+            return not outcome.orderly
+        case Restart.TEMPORARY:
+            return False
+
+
+def shuts_down_with(rule: AutoShutdown, ended: Child, others: Children) -> bool:
+    """Whether the end of this child, which is not going to be restarted, ends the supervisor (R24, R25)."""
+    if rule is AutoShutdown.NEVER or not ended.spec.significant:
+        return False
+    if rule is AutoShutdown.ANY_SIGNIFICANT:
+        return True
+    return not any(
+        other.spec.significant and other is not ended and other.state is not State.STOPPED for other in others
+    )
+
+
+def is_silent_stop(spec: ChildSpec, outcome: Outcome | None) -> bool:
+    """Whether a child that was being stopped and ended so did what a stop should do (R20, R48)."""
+    match outcome:
+        case Shutdown(info=None):
+            # A permanent child under KILL that ended by itself a moment before was not asked to (R48).
+            return spec.shutdown is not KILL or spec.restart is not Restart.PERMANENT
+        case Normal() | Shutdown():
+            return spec.restart is not Restart.PERMANENT
+        case Killed():
+            return spec.shutdown is KILL
+        case _:
+            return False
+
+
+def rule_in_words(rule: ShutdownRule) -> str:
+    """Say a shutdown rule as reports do."""
+    return rule.value if isinstance(rule, Allowance) else f"{rule:g} s"

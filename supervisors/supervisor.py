@@ -1,0 +1,188 @@
+"""The supervisor itself: an actor that feeds its machine and has the plans carried out.
+
+What happens (a child ended, a retry is due, somebody calls) goes to the
+machine, and the plan that comes back is executed before anything else is
+handled (R11); what comes meanwhile waits in the mailbox.  It decides nothing.
+
+Where it belongs: a supervisor's own mail is discarded when it ends, for calls
+queued behind the notice that ended it have no effect on a successor (R44).
+"""
+
+from __future__ import annotations
+
+from holdfast.runtime.asks import ReplyToken
+from holdfast.runtime.behavior import Actor, on
+from holdfast.runtime.identity import join, leaf
+from holdfast.runtime.mailbox import MailboxSpec
+from holdfast.runtime.messages import Ended
+from holdfast.runtime.outcomes import Outcome
+from holdfast.supervisors.calls import answer_call
+from holdfast.supervisors.census import count, describe_child, describe_supervisor
+from holdfast.supervisors.child_spec import ChildSpec, Group, Kind
+from holdfast.supervisors.children import Child
+from holdfast.supervisors.contradictions import find_contradictions
+from holdfast.supervisors.errors import ContradictoryTree, NoSuchChild
+from holdfast.supervisors.execution import Execution
+from holdfast.supervisors.machine import SupervisorMachine
+from holdfast.supervisors.messages import (
+    Call,
+    ChildCounts,
+    ChildInfo,
+    CountChildren,
+    DeleteChild,
+    GetSpec,
+    GetSupervision,
+    RestartAll,
+    RestartChild,
+    RestartPath,
+    Retry,
+    StartChild,
+    StartInstance,
+    StopSupervisor,
+    Supervision,
+    TerminateChild,
+    WhichChild,
+    WhichChildren,
+)
+from holdfast.supervisors.plan import ChildEnded, RetryDue, Start
+from holdfast.supervisors.reports import ContradictionFound
+
+__all__ = ["Supervisor"]
+
+
+class Supervisor(Actor):
+    """Runs the children of a spec made by `supervisor()` or `dynamic()`."""
+
+    mailbox = MailboxSpec(on_restart="discard")
+
+    def __init__(self, spec: ChildSpec) -> None:
+        assert spec.kind is Kind.SUPERVISOR, "worker specs have a factory"
+        self._spec = spec
+        self._machine: SupervisorMachine
+        self._execution: Execution
+
+    async def on_start(self) -> None:
+        """Start all children, one after the other; one that cannot be started fails the whole (R1, R2)."""
+        root = self.context.cell.parent is None
+        if root:
+            self._check_numbers(self._spec, self.context.path)
+        self._machine = SupervisorMachine(self._spec, self.context.path, root=root)
+        self._execution = Execution(self.context, self._machine, Supervisor)
+        await self._execution.carry_out(self._machine.start())
+
+    async def on_stop(self, outcome: Outcome) -> None:
+        """Stop all children in reverse order; for good, when this supervisor is not to come back."""
+        final = self.context.ref.slot.mailbox.closed
+        await self._execution.carry_out(self._machine.stop(outcome, final=final))
+
+    def _check_numbers(self, spec: ChildSpec, path: str) -> None:
+        contradictions = find_contradictions(spec, path)
+        if contradictions and isinstance(spec.group, Group) and spec.group.strict:
+            raise ContradictoryTree(path, contradictions)
+        for found in contradictions:
+            report = ContradictionFound(
+                supervisor=found.path, at=self.context.now(), rule=found.rule, arithmetic=found.arithmetic
+            )
+            self.context.emit(report)
+
+    # -- what happens
+
+    @on(Ended)
+    async def _child_ended(self, notice: Ended) -> None:
+        child, incarnation, outcome = leaf(notice.path), notice.incarnation, notice.outcome
+        cell = self._execution.cells.get(child)
+        if cell is not None and cell.incarnation == incarnation:
+            if cell.outcome is not None:
+                outcome = cell.outcome
+            elif not cell.wedged:
+                # It runs: the notice is of an incarnation with the same number, of a slot that is gone.
+                incarnation = 0
+            else:
+                self._execution.wedged[child] = cell
+        now, chance = self.context.now(), self._execution.chance()
+        fact = ChildEnded(child, incarnation, outcome)
+        await self._execution.carry_out(self._machine.decide(fact, now, chance))
+
+    @on(Retry)
+    async def _retry(self, retry: Retry) -> None:
+        fact = RetryDue(retry.child, retry.serial)
+        await self._execution.carry_out(self._machine.decide(fact, self.context.now()))
+
+    # -- what is asked
+
+    async def _call(self, call: Call) -> None:
+        plan = answer_call(self._machine, call, self.context.now())
+        if isinstance(call, StartInstance):
+            for step in plan.steps:
+                if isinstance(step, Start):
+                    self._execution.instances.keep(step.child, call.arguments)
+        await self._execution.carry_out(plan, self._claim())
+
+    def _claim(self) -> ReplyToken | None:
+        """Claim the question; a call that was told, not asked, has nobody to answer."""
+        return self.context.reply_later() if self.context.cell.question is not None else None
+
+    @on(StartChild)
+    async def _start_child(self, call: StartChild) -> None:
+        if call.spec.group is not None:
+            self._check_numbers(call.spec, join(self.context.path, call.spec.id))
+        await self._call(call)
+
+    @on(StartInstance)
+    async def _start_instance(self, call: StartInstance) -> None:
+        await self._call(call)
+
+    @on(TerminateChild)
+    async def _terminate_child(self, call: TerminateChild) -> None:
+        await self._call(call)
+
+    @on(RestartChild)
+    async def _restart_child(self, call: RestartChild) -> None:
+        await self._call(call)
+
+    @on(DeleteChild)
+    async def _delete_child(self, call: DeleteChild) -> None:
+        await self._call(call)
+
+    @on(RestartPath)
+    async def _restart_path(self, call: RestartPath) -> None:
+        await self._call(call)
+
+    @on(RestartAll)
+    async def _restart_all(self, call: RestartAll) -> None:
+        await self._call(call)
+
+    @on(StopSupervisor)
+    async def _stop_supervisor(self, call: StopSupervisor) -> None:
+        await self._call(call)
+
+    @on(WhichChildren)
+    def _which_children(self, _question: WhichChildren) -> tuple[ChildInfo, ...]:
+        return tuple(
+            describe_child(child, self._machine, self._execution) for child in self._machine.children
+        )
+
+    @on(WhichChild)
+    def _which_child(self, question: WhichChild) -> ChildInfo | None:
+        child = self._known(question.child)
+        return None if child is None else describe_child(child, self._machine, self._execution)
+
+    @on(CountChildren)
+    def _count_children(self, _question: CountChildren) -> ChildCounts:
+        return count(self._machine, self._execution)
+
+    @on(GetSpec)
+    def _get_spec(self, question: GetSpec) -> ChildSpec | None:
+        child = self._known(question.child)
+        return None if child is None else child.spec
+
+    @on(GetSupervision)
+    def _get_supervision(self, _question: GetSupervision) -> Supervision:
+        return describe_supervisor(self._machine, self._execution, self.context.now())
+
+    def _known(self, id: str) -> Child | None:  # noqa: A002 - the domain's word
+        child = self._machine.children.get(id)
+        token = self._claim() if child is None else None
+        if token is not None:
+            token.fail(NoSuchChild(self.context.path, id))
+        return child

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from holdfast.runtime import Event, event_name
+from holdfast.supervisors import (
+    AutoShutdownDecided,
+    BudgetLeft,
+    ChildGivenUp,
+    ChildNotRestarted,
+    ContradictionFound,
+    FullRestartCompleted,
+    FullRestartStarted,
+    NoticeIgnored,
+    OrderlyRestart,
+    Report,
+    RestartDecided,
+    RestartDelayed,
+    StartAttemptFailed,
+    StopWentWrong,
+    SupervisorGaveUp,
+)
+
+LEFT = BudgetLeft(left=4, intensity=5, period=10.0, clears_in=8.2)
+
+REPORTS: list[tuple[Report, str]] = [
+    (
+        RestartDecided(
+            supervisor="s",
+            at=1.0,
+            child="a",
+            why="ended by itself (killed)",
+            strategy="rest_for_one",
+            stops=("b",),
+            starts=("a", "b"),
+            budget=LEFT,
+        ),
+        "s/a ended by itself (killed); rest_for_one restarts a, b; 4 of 5 restarts left in 8.2 s",
+    ),
+    (
+        RestartDelayed(
+            supervisor="s", at=1.0, child="a", why="could not be started", attempt=2, delay=1.5, stops=("b",)
+        ),
+        "s/a could not be started; attempt 2 in 1.50 s, b stopped meanwhile",
+    ),
+    (
+        StartAttemptFailed(
+            supervisor="s", at=1.0, child="a", cause="restart", reason="KeyError: 'x'", done="again"
+        ),
+        "s/a could not be started (restart): KeyError: 'x'; again",
+    ),
+    (
+        ChildNotRestarted(
+            supervisor="s", at=1.0, child="a", outcome="normal", restart="temporary", kept=False
+        ),
+        "s/a ended (normal); it is temporary and is forgotten",
+    ),
+    (
+        ChildGivenUp(supervisor="s", at=1.0, child="a", why="crashed", intensity=3, period=30.0),
+        "s/a crashed; its 3 restarts in 30 s are used up: it is stopped, its siblings go on",
+    ),
+    (
+        SupervisorGaveUp(supervisor="s", at=1.0, child="a", why="crashed", intensity=3, period=5.0, stops=()),
+        "s/a crashed; s has used up its 3 restarts in 5 s and gives up",
+    ),
+    (
+        AutoShutdownDecided(supervisor="s", at=1.0, child="a", rule="any_significant", stops=("b",)),
+        "s/a is significant and ended; s shuts down (any_significant)",
+    ),
+    (
+        StopWentWrong(supervisor="s", at=1.0, child="a", outcome="killed", rule="5 s", wedged=False),
+        "s/a ended as killed while it was being stopped (rule: 5 s)",
+    ),
+    (
+        NoticeIgnored(supervisor="s", at=1.0, child="a", incarnation=3, outcome="killed"),
+        "notice of s/a, incarnation 3 (killed), was void",
+    ),
+    (
+        OrderlyRestart(
+            supervisor="s", at=1.0, child="a", strategy="one_for_all", stops=(), starts=tuple("abcdefgh")
+        ),
+        "restart of s/a was asked for; one_for_all restarts a, b, c, d, e, f and 2 more, no charge",
+    ),
+    (
+        OrderlyRestart(supervisor="s", at=1.0, child=None, strategy="one_for_one", stops=(), starts=()),
+        "restart of s was asked for; one_for_one restarts nothing, no charge",
+    ),
+    (
+        FullRestartStarted(supervisor="s", at=1.0, why="a crashed", drain=5.0, stop=10.0),
+        "s begins a full restart: a crashed",
+    ),
+    (FullRestartCompleted(supervisor="s", at=1.0, seconds=0.25), "s completed its full restart in 0.25 s"),
+    (ContradictionFound(supervisor="s", at=1.0, rule="cycle", arithmetic="1 > 0"), "s: 1 > 0"),
+]
+
+
+@pytest.mark.parametrize("report,sentence", REPORTS, ids=[type(report).__name__ for report, _ in REPORTS])
+def test_a_report_says_itself_in_one_line(report: Report, sentence: str) -> None:
+    # Beyond OTP 9; 3.3 case 91
+    assert str(report) == sentence
+
+
+@pytest.mark.parametrize("report", [report for report, _ in REPORTS])
+def test_a_report_is_plain_data_with_a_name_of_its_own(report: Report) -> None:
+    encoded = msgspec.json.decode(msgspec.json.encode(report))
+
+    assert encoded["type"] == event_name(report)
+    assert encoded["type"].startswith("supervisor:")
+    assert encoded["supervisor"] == "s"
+
+
+def test_no_two_reports_share_a_name() -> None:
+    kinds = {type(report) for report, _ in REPORTS}
+
+    assert len({event_name(kind) for kind in kinds}) == len(kinds)
+    assert kinds == set(Report.__subclasses__())
+    assert issubclass(Report, Event)
