@@ -1,0 +1,1 @@
+"""The avatar subsystem: a remote LiveAvatar session that follows the voice."""

@@ -1,0 +1,398 @@
+"""What the client decides: the order in which a session comes up, goes down and is mended.
+
+Pure.  Facts and answers come in, orders go out.  The order of a start is the
+seed's (A4.1, A4.2): token, link, resume, avatar.  A failing avatar does not keep
+a session from being ready.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from holdfast.actors.client.messages import (
+    Authenticating,
+    CleanupAuth,
+    CleanupSession,
+    ClientState,
+    Connected,
+    ConnectFailed,
+    Connecting,
+    Disconnected,
+    Disconnecting,
+    Ready,
+    RecoveryCompleted,
+    RecoveryFailed,
+    RecoveryKind,
+    RecoveryStarted,
+    SystemError,  # noqa: A004 - the seed's name
+    SystemStatus,
+)
+from holdfast.actors.reconnect.messages import LinkState
+from holdfast.runtime import Event
+
+__all__ = [
+    "Answer",
+    "AvatarAnswered",
+    "AvatarClosed",
+    "ClientMachine",
+    "ConnectRequested",
+    "DisconnectRequested",
+    "Effect",
+    "Emit",
+    "Fact",
+    "Intend",
+    "LinkChanged",
+    "Mended",
+    "Order",
+    "RecoverRequested",
+    "Started",
+    "TokenAnswered",
+    "ValidateRequested",
+    "Validated",
+]
+
+Phase: TypeAlias = Literal["idle", "authenticating", "linking", "opening_avatar", "ready", "disconnecting"]
+
+OrderName: TypeAlias = Literal[
+    "get_token",
+    "log_in",
+    "link",
+    "retry_link",
+    "unlink",
+    "open_avatar",
+    "close_avatar",
+    "validate_token",
+    "authenticate",
+]
+
+DOWN = LinkState(state="disconnected", generation=0, attempt=0)
+
+SOURCES: dict[RecoveryKind, str] = {
+    "auth_failure": "auth",
+    "connection_failure": "websocket",
+    "avatar_failure": "avatar",
+}
+
+
+# ---- facts -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Started:
+    """A new incarnation; `wanted` is what had been asked of the one before."""
+
+    wanted: bool
+    avatar: bool
+    """Whether an avatar is to be opened with each session."""
+
+
+@attrs.frozen
+class ConnectRequested:
+    waiter: int
+
+
+@attrs.frozen
+class TokenAnswered:
+    """None when there is a token; `final` when asking again will not help."""
+
+    error: str | None
+    final: bool = False
+    status: int | None = None
+
+
+@attrs.frozen
+class LinkChanged:
+    state: LinkState
+    session: str = ""
+
+
+@attrs.frozen
+class AvatarAnswered:
+    error: str | None
+
+
+@attrs.frozen
+class AvatarClosed:
+    """The clean-up at a disconnect is over, one way or the other."""
+
+
+@attrs.frozen
+class DisconnectRequested:
+    waiter: int
+
+
+@attrs.frozen
+class ValidateRequested:
+    waiter: int
+
+
+@attrs.frozen
+class Validated:
+    """Whether there is a good token; `error` when nobody could say."""
+
+    valid: bool
+    error: str = ""
+
+
+@attrs.frozen
+class RecoverRequested:
+    waiter: int
+    kind: RecoveryKind
+
+
+@attrs.frozen
+class Mended:
+    """What came of a recovery."""
+
+    source: str
+    error: str | None
+
+
+Fact: TypeAlias = (
+    Started
+    | ConnectRequested
+    | TokenAnswered
+    | LinkChanged
+    | AvatarAnswered
+    | AvatarClosed
+    | DisconnectRequested
+    | ValidateRequested
+    | Validated
+    | RecoverRequested
+    | Mended
+)
+
+
+# ---- effects ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Emit:
+    event: Event
+
+
+@attrs.frozen
+class Order:
+    """Have a subsystem do something."""
+
+    what: OrderName
+
+
+@attrs.frozen
+class Intend:
+    """Remember, above the tree, whether a session is wanted."""
+
+    wanted: bool
+
+
+@attrs.frozen
+class Answer:
+    """Answer a waiting question; an exception is raised at the asker."""
+
+    waiter: int
+    value: object = None
+
+
+Effect: TypeAlias = Emit | Order | Intend | Answer
+
+
+# ---- the machine -----------------------------------------------------------------------------------
+
+
+class ClientMachine:
+    """The life of one client."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "idle"
+        self.link = DOWN
+        self.session = ""
+        self.avatar = "off"
+        self._avatar_wanted = False
+        self._announce = False
+        self._connecting: list[int] = []
+        self._disconnecting: list[int] = []
+        self._validating: list[int] = []
+        self._recovering: dict[str, list[int]] = {}
+
+    def state(self) -> ClientState:
+        """Return what the embedder sees."""
+        return ClientState(phase=self.phase, link=self.link, avatar=self.avatar)
+
+    def step(self, fact: Fact) -> list[Effect]:
+        """Take a fact and return what to do, in order."""
+        match fact:
+            case Started():
+                return self._started(fact)
+            case ConnectRequested():
+                return self._connect(fact.waiter)
+            case TokenAnswered():
+                return self._token_answered(fact)
+            case LinkChanged():
+                return self._link_changed(fact)
+            case AvatarAnswered():
+                return self._avatar_answered(fact.error)
+            case AvatarClosed():
+                return self._avatar_closed()
+            case DisconnectRequested():
+                return self._disconnect(fact.waiter)
+            case ValidateRequested():
+                self._validating.append(fact.waiter)
+                return [Order("validate_token")] if len(self._validating) == 1 else []
+            case Validated():
+                return self._validated(fact)
+            case RecoverRequested():
+                return self._recover(fact)
+            case Mended():
+                return self._mended(fact)
+
+    # -- up
+
+    def _started(self, fact: Started) -> list[Effect]:
+        self._avatar_wanted = fact.avatar
+        if not fact.wanted:
+            return []
+        # The link has kept its own intent; this incarnation only has to learn where it stands.
+        self.phase = "linking"
+        return []
+
+    def _connect(self, waiter: int) -> list[Effect]:
+        if self.phase == "ready" and self.link.state == "connected":
+            return [Answer(waiter)]
+        self._connecting.append(waiter)
+        if self.phase in {"authenticating", "opening_avatar"} or len(self._connecting) > 1:
+            return []
+        self.phase = "authenticating"
+        self._announce = True
+        return [Intend(wanted=True), Emit(Connecting()), Emit(Authenticating()), Order("get_token")]
+
+    def _token_answered(self, fact: TokenAnswered) -> list[Effect]:
+        if self.phase != "authenticating":
+            return []
+        if fact.error == "logged_out":
+            # Connecting is asking for it: after a logout nothing else logs in again.
+            return [Order("log_in")]
+        if fact.error is not None and fact.final:
+            self.phase = "idle"
+            failure = ConnectFailed("auth", fact.error, code=fact.status)
+            return [Intend(wanted=False), *self._answer_connecting(failure)]
+        # Without a token for now the link is wanted all the same: each dial asks for one.
+        self.phase = "linking"
+        if self.link.state == "connected":
+            return self._linked()
+        return [Order("link"), Order("retry_link")]
+
+    def _link_changed(self, fact: LinkChanged) -> list[Effect]:
+        self.link = fact.state
+        self.session = fact.session or self.session
+        if self.phase == "disconnecting":
+            return self._unlinked() if fact.state.state == "disconnected" else []
+        if self.phase == "linking" and fact.state.state == "connected":
+            return self._linked()
+        if fact.state.state == "failed" and self._connecting:
+            self.phase = "idle"
+            return self._answer_connecting(ConnectFailed("link", fact.state.reason, code=fact.state.code))
+        return []
+
+    def _linked(self) -> list[Effect]:
+        connected: list[Effect] = [Emit(Connected(session=self.session))] if self._announce else []
+        if self._avatar_wanted and self.avatar != "open":
+            self.phase = "opening_avatar"
+            self.avatar = "opening"
+            return [*connected, Order("open_avatar")]
+        return [*connected, *self._ready()]
+
+    def _avatar_answered(self, error: str | None) -> list[Effect]:
+        if self.avatar == "closing":
+            return []
+        self.avatar = "open" if error is None else "voice_only"
+        mended = self._mended(Mended("avatar", error))
+        return [*mended, *self._ready()] if self.phase == "opening_avatar" else mended
+
+    def _ready(self) -> list[Effect]:
+        self.phase = "ready"
+        announced: list[Effect] = [Emit(Ready(session=self.session))] if self._announce else []
+        self._announce = False
+        return [*announced, *self._answer_connecting(None)]
+
+    def _answer_connecting(self, value: object) -> list[Effect]:
+        waiting, self._connecting = self._connecting, []
+        return [Answer(waiter, value) for waiter in waiting]
+
+    # -- down
+
+    def _disconnect(self, waiter: int) -> list[Effect]:
+        self._disconnecting.append(waiter)
+        if self.phase == "disconnecting":
+            return []
+        refused = self._answer_connecting(ConnectFailed("client", "disconnect() was called meanwhile"))
+        self.phase = "disconnecting"
+        effects: list[Effect] = [Intend(wanted=False), *refused, Emit(Disconnecting()), Emit(CleanupAuth())]
+        if self.avatar in {"open", "opening"}:
+            # Closed before the link, and waited for: a remote session must not outlive its client (A6.4).
+            self.avatar = "closing"
+            return [*effects, Order("close_avatar")]
+        return [*effects, *self._unlink()]
+
+    def _avatar_closed(self) -> list[Effect]:
+        self.avatar = "off"
+        return self._unlink() if self.phase == "disconnecting" else []
+
+    def _unlink(self) -> list[Effect]:
+        return self._unlinked() if self.link.state == "disconnected" else [Order("unlink")]
+
+    def _unlinked(self) -> list[Effect]:
+        if self.avatar == "closing":
+            return []
+        self.phase = "idle"
+        self._announce = False
+        waiting, self._disconnecting = self._disconnecting, []
+        return [Emit(CleanupSession()), Emit(Disconnected()), *(Answer(waiter) for waiter in waiting)]
+
+    # -- mending
+
+    def _validated(self, fact: Validated) -> list[Effect]:
+        if fact.valid:
+            return self._answer_validating(SystemStatus(valid=True))
+        reason = fact.error or "there is no valid token"
+        started: list[Effect] = [Emit(SystemError(source="auth", error=reason))]
+        return [*started, *self._begin_recovery("auth")]
+
+    def _recover(self, fact: RecoverRequested) -> list[Effect]:
+        source = SOURCES[fact.kind]
+        running = source in self._recovering
+        effects = [] if running else self._begin_recovery(source)
+        self._recovering.setdefault(source, []).append(fact.waiter)
+        return effects
+
+    def _begin_recovery(self, source: str) -> list[Effect]:
+        if source in self._recovering:
+            return []
+        self._recovering[source] = []
+        orders: dict[str, OrderName] = {
+            "auth": "authenticate",
+            "websocket": "retry_link",
+            "avatar": "open_avatar",
+        }
+        return [Emit(RecoveryStarted(source=source)), Order(orders[source])]
+
+    def _mended(self, fact: Mended) -> list[Effect]:
+        waiting = self._recovering.pop(fact.source, None)
+        if waiting is None:
+            return []
+        mended = fact.error is None
+        said: Event = (
+            RecoveryCompleted(source=fact.source)
+            if fact.error is None
+            else RecoveryFailed(source=fact.source, error=fact.error)
+        )
+        effects: list[Effect] = [Emit(said), *(Answer(waiter, mended) for waiter in waiting)]
+        if fact.source == "auth":
+            problems = () if fact.error is None else (fact.error,)
+            effects += self._answer_validating(SystemStatus(valid=mended, problems=problems))
+        return effects
+
+    def _answer_validating(self, status: SystemStatus) -> list[Effect]:
+        waiting, self._validating = self._validating, []
+        return [Answer(waiter, status) for waiter in waiting]

@@ -1,0 +1,1 @@
+"""The configuration subsystem: layers, validation, and the live snapshot."""

@@ -1,0 +1,1 @@
+"""The delivery subsystem: what must outlive a connection."""

@@ -1,0 +1,1 @@
+"""Structured, redacted, bounded logging that never waits for a disk."""

@@ -1,0 +1,1 @@
+"""The reconnect subsystem: when to dial again."""

@@ -1,0 +1,1 @@
+"""The socket subsystem: one connection, its wire format and its heartbeat."""
