@@ -1,0 +1,1 @@
+"""Where client and hub meet the process: the command line, the daemon, the demo."""

@@ -1,0 +1,7 @@
+"""``python -m holdfast.actors.app`` is ``holdfast``."""
+
+from __future__ import annotations
+
+from holdfast.actors.app.cli import main
+
+main()

@@ -1,0 +1,230 @@
+"""The command line: ``holdfast``.
+
+Commands follow the habits of the Unix world: what a program may read goes to
+standard output (``--json`` for one object or one object a line), what people read
+about it goes to standard error, and the exit status means something
+(`ExitStatus`).  Heavy imports happen inside the commands: ``holdfast --help`` must
+answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import trio
+from cyclopts import App, Parameter
+
+from holdfast.actors.app.places import control_socket
+from holdfast.runtime import HoldfastError, Seams
+from holdfast.runtime.control import NoDaemon, ask_daemon, stream_daemon
+from holdfast.runtime.daemon import ExitStatus
+
+__all__ = ["app", "main"]
+
+T = TypeVar("T")
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
+Control = Annotated[
+    Path | None, Parameter(name="--control", help="The daemon's control socket; the user's own by default.")
+]
+Config = Annotated[Path | None, Parameter(name=["--config", "-c"], help="A TOML file.")]
+
+app = App(
+    name="holdfast",
+    help="Keeps realtime sessions alive.",
+    help_epilogue=(
+        "Exit statuses: 0 done, 1 failed, 2 usage, 69 no daemon answers, 70 a task could not be stopped, "
+        "75 the budget of full restarts is spent, 78 the configuration is wrong."
+    ),
+    version_flags=["--version"],
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=True,
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its status."""
+    sys.exit(_status_of(arguments))
+
+
+def _status_of(arguments: list[str] | None) -> int:
+    from cyclopts import CycloptsError
+
+    try:
+        status = app(arguments)
+    except CycloptsError:
+        return ExitStatus.USAGE
+    except NoDaemon as error:
+        return _complain(error, ExitStatus.UNAVAILABLE)
+    except HoldfastError as error:
+        return _complain(error, _status_for(error))
+    except BrokenPipeError:
+        # Whoever read the output went away (`holdfast events | head`): that is how they end it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.CLEAN
+    except KeyboardInterrupt:
+        return 130
+    return status if isinstance(status, int) else ExitStatus.CLEAN
+
+
+def _status_for(error: HoldfastError) -> ExitStatus:
+    from holdfast.actors.config.messages import ConfigurationError
+
+    return ExitStatus.CONFIGURATION if isinstance(error, ConfigurationError) else ExitStatus.FAILED
+
+
+def _complain(error: Exception, status: ExitStatus) -> ExitStatus:
+    print(f"holdfast: {error}", file=sys.stderr)
+    return status
+
+
+@app.command
+def run(*, config: Config = None, control: Control = None, json: Json = False) -> int:
+    """Run the daemon: keep the configured session alive until SIGTERM or SIGINT.
+
+    Without a configured connection.url it connects to an embedded hub of its own.
+    """
+    from holdfast.actors.app.run import RunOptions, run_daemon
+
+    options = RunOptions(config=config, control=_control(control), json=json, environ=os.environ)
+    return _in_trio(functools.partial(run_daemon, options))
+
+
+@app.command
+def hub(*settings: str) -> int:
+    """Run a hub alone: token endpoint, realtime endpoint, avatar stand-in.
+
+    SETTINGS are NAME=VALUE pairs, as in `holdfast hub token_port=8080 store_path=hub.db`; ports
+    of 0 are chosen by the system.  API keys come from HOLDFAST_HUB_API_KEYS.  It prints one JSON
+    line with its addresses when it is ready.
+    """
+    from holdfast.actors.hub.__main__ import main as run_hub
+
+    return run_hub(settings)
+
+
+@app.command
+def check(file: Path, /, *, json: Json = False) -> int:
+    """Say what is wrong with a configuration file, or show what it means, secrets masked."""
+    from holdfast.actors.app.check import check_file
+
+    return check_file(file, os.environ, json=json)
+
+
+@app.command
+def status(*, control: Control = None, json: Json = False) -> int:
+    """Show how the daemon is: session, link, queues."""
+    from holdfast.actors.app.display import show_status
+
+    found = _ask(control, "status")
+    return _print(found) if json else show_status(found)
+
+
+@app.command
+def tree(*, control: Control = None, json: Json = False) -> int:
+    """Show the daemon's supervision tree."""
+    from holdfast.actors.app.display import show_tree
+
+    found = _ask(control, "tree")
+    return _print(found) if json else show_tree(found)
+
+
+@app.command
+def events(*, control: Control = None, json: Json = False) -> int:
+    """Follow what happens in the daemon, one line an event, until interrupted."""
+    from holdfast.actors.app.display import show_event
+
+    async def follow() -> int:
+        async for event in stream_daemon(_control(control), "events", seams=Seams()):
+            if json:
+                _print(event)
+            else:
+                show_event(event)
+        return ExitStatus.CLEAN
+
+    return _in_trio(follow)
+
+
+@app.command
+def restart(path: str, /, *, control: Control = None, json: Json = False) -> int:
+    """Restart an actor in an orderly way, with its strategy's group; the root means everything."""
+    found = _ask(control, "restart", path=path)
+    return _print(found) if json else _say(f"restarted {path}")
+
+
+@app.command
+def send(
+    payload: str,
+    /,
+    *,
+    channel: str | None = None,
+    type: str = "msg.publish",  # noqa: A002
+    control: Control = None,
+    json: Json = False,
+) -> int:
+    """Send a JSON object as a message of the daemon's session; it is on disk when this returns."""
+    try:
+        decoded: object = msgspec.json.decode(payload)
+    except msgspec.DecodeError as error:
+        print(f"holdfast: the payload must be a JSON object, got {payload!r}: {error}", file=sys.stderr)
+        return ExitStatus.USAGE
+    found = _ask(control, "send", payload=decoded, channel=channel, type=type)
+    return _print(found) if json else _say(f"accepted {found}")
+
+
+@app.command
+def stop(*, control: Control = None, json: Json = False) -> int:
+    """Stop the daemon: drain, disconnect, stop everything in order."""
+    found = _ask(control, "stop")
+    return _print(found) if json else _say("stopping")
+
+
+@app.command
+def demo(*, json: Json = False) -> int:
+    """Prove it: real processes, real faults, nothing lost.  Takes up to a minute; writes build/demo.json."""
+    from holdfast.actors.app.demo import run_demo
+
+    return _in_trio(functools.partial(run_demo, json=json))
+
+
+def _control(given: Path | None) -> Path:
+    return given if given is not None else control_socket(os.environ)
+
+
+def _ask(control: Path | None, verb: str, **arguments: object) -> object:
+    return _in_trio(functools.partial(ask_daemon, _control(control), verb, arguments, seams=Seams()))
+
+
+def _in_trio(main_of: Callable[[], Awaitable[T]]) -> T:
+    """Run to the end; an error that comes alone in a group is raised as it is."""
+    try:
+        return trio.run(main_of)
+    except BaseExceptionGroup as group:
+        from holdfast.runtime.outcomes import unwrap
+
+        alone = unwrap(group)
+        if alone is group:
+            raise
+        raise alone from group
+
+
+def _print(value: object) -> int:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+    return ExitStatus.CLEAN
+
+
+def _say(text: str) -> int:
+    print(text)
+    return ExitStatus.CLEAN
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""How people see a running tree: one line an event, one line an actor.
+
+Colours where the terminal has them, plain text where not (a pipe, ``NO_COLOR``,
+``TERM=dumb``).  Nothing here decides anything; programs read ``--json`` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TextIO
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.actors.client.events import event_form, event_payload
+from holdfast.runtime import CrashReported, DeadLetter, Event, TaskWedged
+from holdfast.runtime.daemon import ExitStatus
+from holdfast.supervisors import Report, TreeNode, render_tree
+
+__all__ = [
+    "console",
+    "describe",
+    "event_line",
+    "form_line",
+    "show_event",
+    "show_status",
+    "show_tree",
+    "style_of",
+    "tree_text",
+]
+
+# An event's payload on one line; the whole of it is in `--json` and in the log.
+LINE_MAX = 160
+
+_STYLES = (
+    ("actor:started", "green"),
+    ("actor:ended", "yellow"),
+    ("crash:", "bold red"),
+    ("task:wedged", "bold red"),
+    ("dead:letter", "dim"),
+    ("supervisor:gave_up", "bold red"),
+    ("supervisor:full_restart", "bold magenta"),
+    ("supervisor:", "magenta"),
+    ("auth:error", "red"),
+    ("token:", "cyan"),
+    ("reconnect:", "yellow"),
+    ("state:changed", "blue"),
+    ("link:up", "green"),
+    ("link:down", "yellow"),
+    ("ready", "bold green"),
+    ("connected", "green"),
+    ("error", "red"),
+)
+
+
+def console(stream: TextIO | None = None, *, stderr: bool = False) -> Console:
+    """Return the console that people read; rich finds out what the terminal can do."""
+    return Console(file=stream, stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def describe(event: Event) -> str:
+    """Say the event in one line, without its name."""
+    match event:
+        case Report():
+            return event.sentence()
+        case CrashReported():
+            over = f" over {event.message_type}" if event.message_type else ""
+            return f"{event.path} (incarnation {event.incarnation}) crashed{over}: {event.exception}"
+        case DeadLetter():
+            return f"{event.message_type} to {event.path}: {event.why}"
+        case TaskWedged():
+            return f"{event.path} cannot be ended; it goes on at {event.stack.strip().splitlines()[-2:]}"
+        case _:
+            return _pairs(event_payload(event))
+
+
+def event_line(event: Event, at: float) -> Text:
+    """Return an event as people see it, `at` seconds after the start."""
+    form = event_form(event)
+    return _line(str(form["type"]), describe(event), at)
+
+
+def form_line(form: Mapping[str, object]) -> Text:
+    """Return an event that came over the control socket, with its own sentence, as people see it."""
+    at = form.get("at")
+    return _line(
+        str(form.get("type", "?")), str(form.get("text", "")), at if isinstance(at, int | float) else 0.0
+    )
+
+
+def _line(name: str, text: str, at: float) -> Text:
+    shown = text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
+    return Text.assemble((f"{at:9.3f}  ", "dim"), (f"{name:<28}", style_of(name)), f" {shown}")
+
+
+def style_of(name: str) -> str:
+    """Return the colour of an event by the start of its name."""
+    return next((style for start, style in _STYLES if name.startswith(start)), "")
+
+
+def _pairs(payload: Mapping[str, object]) -> str:
+    return "  ".join(f"{key}={value}" for key, value in payload.items() if key != "at" and value is not None)
+
+
+_STATES = (
+    ("running", "green"),
+    ("restarting", "yellow"),
+    ("stopped", "dim"),
+    ("wedged", "bold red"),
+    ("busy", "yellow"),
+)
+
+
+def tree_text(tree: TreeNode) -> Text:
+    """Return a tree as people see it."""
+    text = Text(render_tree(tree))
+    for word, style in _STATES:
+        text.highlight_words([f"  {word}"], style)
+    return text
+
+
+def show_tree(tree: object) -> int:
+    """Print a tree that came over the control socket."""
+    console().print(tree_text(msgspec.convert(tree, TreeNode)))
+    return ExitStatus.CLEAN
+
+
+def show_event(form: object) -> None:
+    """Print an event that came over the control socket."""
+    console().print(form_line(msgspec.convert(form, dict[str, object])))
+
+
+def show_status(status: object) -> int:
+    """Print what `status` answered."""
+    out = console()
+    for name, value in _flat("", status):
+        out.print(Text.assemble((f"{name:<28}", "dim"), str(value)))
+    return ExitStatus.CLEAN
+
+
+def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    keys = msgspec.convert(value, dict[str, object])
+    return [row for key, inner in keys.items() for row in _flat(f"{prefix}.{key}" if prefix else key, inner)]

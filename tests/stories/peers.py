@@ -1,0 +1,61 @@
+"""A peer that lies: it takes the hub's place on the realtime port and does what a script says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import trio
+import trio_websocket
+from tests.stories.network import MemoryNetwork
+from tests.stories.world import REALTIME_PORT
+
+from holdfast.runtime import Address
+
+__all__ = ["Script", "accepting", "instead_of_hub"]
+
+Script: TypeAlias = Callable[[trio.abc.Stream], Awaitable[None]]
+Talk: TypeAlias = Callable[[trio_websocket.WebSocketConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def instead_of_hub(network: MemoryNetwork, script: Script) -> AsyncGenerator[list[int]]:
+    """Serve each connection with the script; yields a list that grows by one for each of them."""
+    before = network.listeners.pop(REALTIME_PORT)
+    listener = await network.listen(Address("127.0.0.1", REALTIME_PORT))
+    served: list[int] = []
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        served.append(len(served))
+        try:
+            await script(stream)
+        except (trio_websocket.ConnectionClosed, trio_websocket.HandshakeError, trio.BrokenResourceError):
+            return
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def accept(nursery: trio.Nursery) -> None:
+        while True:
+            nursery.start_soon(serve, await listener.accept())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept, nursery)
+        try:
+            yield served
+        finally:
+            nursery.cancel_scope.cancel()
+            network.listeners[REALTIME_PORT] = before
+
+
+def accepting(talk: Talk, *, subprotocol: str | None = "rt.v1.json") -> Script:
+    """Return a script that accepts the WebSocket, then talks."""
+
+    async def script(stream: trio.abc.Stream) -> None:
+        async with trio.open_nursery() as nursery:
+            request = await trio_websocket.wrap_server_stream(nursery, stream)
+            connection = await request.accept(subprotocol=subprotocol)
+            await talk(connection)
+            nursery.cancel_scope.cancel()
+
+    return script

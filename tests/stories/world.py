@@ -1,0 +1,301 @@
+"""One virtual-clock run of client and hub over memory streams.
+
+The product is not changed by a line: it gets other seams.  The hub is a whole
+hub with its own tree, killed and restarted as a process would be; HTTP reaches
+it through ASGI, the realtime endpoint and the avatar's WebSocket through the
+memory network.  Guards refuse everything real while it runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar, TypeVarTuple
+
+import apsw
+import attrs
+import httpx2
+import trio
+from tests.stories.guards import nothing_real
+from tests.stories.network import LATENCY, MemoryNetwork
+
+from holdfast.actors.client import Client, open_client
+from holdfast.actors.hub import Hub, HubSettings, open_hub
+from holdfast.actors.hub.avatar_sessions import AvatarStandinSettings
+from holdfast.runtime import Event, InjectedFault, Seams, Secret
+from holdfast.runtime.seams import open_store
+from holdfast.supervisors import TreeNode, snapshot
+
+__all__ = ["API_KEY", "BOOM", "Recorder", "World", "open_world"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+API_KEY = Secret("a-key-for-stories")
+HTTP_PORT, REALTIME_PORT, AVATAR_PORT = 8001, 8002, 8003
+
+# 2026-11-19: dates in tokens have to be after the libraries' idea of the past.
+FIRST_DAY = 1_795_000_000.0
+
+
+class BOOM(Exception):
+    """What actors are made to crash of."""
+
+
+class VirtualCalendar:
+    """Unix time that runs with the loop's clock; `offset` makes it jump."""
+
+    def __init__(self) -> None:
+        self.offset = FIRST_DAY
+
+    def now(self) -> float:
+        return self.offset + trio.current_time()
+
+
+class InlineThreads:
+    """Blocking calls run where they are made: nothing else may run meanwhile in virtual time."""
+
+    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        await trio.lowlevel.checkpoint()
+        return fn(*args)
+
+
+class HubTransport(httpx2.AsyncBaseTransport):
+    """HTTP to whatever hub runs now, with the network's weather; a killed hub breaks calls in flight."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        timeout = request.extensions.get("timeout", {}).get("connect")
+        try:
+            await self._world.network.pass_weather(timeout)
+        except trio.TooSlowError as error:
+            raise httpx2.ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            raise httpx2.ConnectError(str(error)) from error
+        self._world.requests.append((request.method, request.url.path))
+        said = self._world.instead_of_http
+        if said is not None:
+            return said(request)
+        running = self._world.running
+        if running is None:
+            raise httpx2.ConnectError("Connection refused")
+        with running.calls_scope() as scope:
+            response = await httpx2.ASGITransport(running.hub.app).handle_async_request(request)
+            await trio.sleep(LATENCY)
+        if scope.cancelled_caught:
+            raise httpx2.ReadError("Connection reset")
+        return response
+
+
+@attrs.define(eq=False)
+class RunningHub:
+    """A hub and the way to end it."""
+
+    hub: Hub
+    store: apsw.Connection
+    scope: trio.CancelScope
+    calls: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope])
+
+    def calls_scope(self) -> trio.CancelScope:
+        """Return the scope of one HTTP call; the hub's end cancels it."""
+        scope = trio.CancelScope()
+        self.calls.append(scope)
+        return scope
+
+
+@attrs.define(eq=False)
+class World:
+    """The run: a network, a calendar, a hub, and as many clients as a story needs."""
+
+    network: MemoryNetwork
+    random: random.Random
+    settings: HubSettings
+    nursery: trio.Nursery
+    avatar: AvatarStandinSettings
+    calendar: VirtualCalendar = attrs.field(factory=VirtualCalendar)
+    running: RunningHub | None = None
+    requests: list[tuple[str, str]] = attrs.field(factory=list[tuple[str, str]])
+    instead_of_http: Callable[[httpx2.Request], httpx2.Response] | None = None
+    """A lying token endpoint."""
+    clients: list[Client] = attrs.field(factory=list[Client])
+    stores: list[apsw.Connection] = attrs.field(factory=list[apsw.Connection])
+    """The stores that the latest client opened: delivery's, then the avatar's."""
+
+    @property
+    def hub(self) -> Hub:
+        assert self.running is not None, "the hub is down"
+        return self.running.hub
+
+    def seams(self, owner: str, store: Callable[[Path | None], apsw.Connection] = open_store) -> Seams:
+        """Return the world as this owner's product sees it."""
+        return Seams(
+            connect=functools.partial(self.network.connect, owner=owner),
+            listen=self.network.listen,
+            wall_clock=self.calendar,
+            random=random.Random(self.random.random()),
+            entropy=self.random.randbytes,
+            store=store,
+            threads=InlineThreads(),
+            exit_process=_never,
+        )
+
+    # -- the hub
+
+    async def start_hub(self) -> None:
+        """Start a hub on the ports of the one before, from the same store."""
+        assert self.running is None
+        await self.nursery.start(self._run_hub)
+
+    async def _run_hub(self, task_status: trio.TaskStatus[None]) -> None:
+        opened: list[apsw.Connection] = []
+
+        def store(path: Path | None) -> apsw.Connection:
+            opened.append(open_store(path))
+            return opened[-1]
+
+        with trio.CancelScope() as scope:
+            async with open_hub(
+                self.settings, seams=self.seams("hub", store), serve_http=False, avatar=self.avatar
+            ) as hub:
+                self.running = RunningHub(hub, opened[0], scope)
+                task_status.started()
+                await trio.sleep_forever()
+
+    def kill_hub(self) -> None:
+        """End it as kill -9 would: the disk keeps what was committed, every stream breaks, nobody says goodbye."""
+        running, self.running = self.running, None
+        assert running is not None
+        running.store.close()
+        for wire in self.network.open_wires():
+            wire.reset()
+        self.network.listeners.clear()
+        for call in running.calls:
+            call.cancel()
+        running.scope.cancel()
+
+    async def stop_hub(self) -> None:
+        """End it in an orderly way: goaway, close frames."""
+        running, self.running = self.running, None
+        assert running is not None
+        running.scope.cancel()
+        while self.network.listeners:
+            await trio.sleep(LATENCY)
+
+    # -- clients
+
+    def configuration(self, name: str, **sections: Mapping[str, object]) -> dict[str, dict[str, object]]:
+        """Return a client's configuration: the product's defaults, and the addresses of this hub."""
+        base: dict[str, dict[str, object]] = {
+            "connection": {"url": f"ws://127.0.0.1:{REALTIME_PORT}/realtime", "client_id": name},
+            "auth": {"api_endpoint": f"http://127.0.0.1:{HTTP_PORT}", "api_key": API_KEY},
+            "avatar": {"api_url": f"http://127.0.0.1:{HTTP_PORT}", "api_key": API_KEY},
+        }
+        for section, keys in sections.items():
+            base[section] = {**base.get(section, {}), **keys}
+        return base
+
+    @asynccontextmanager
+    async def client(self, name: str = "teller", **sections: Mapping[str, object]) -> AsyncGenerator[Client]:
+        """Open a client; at its end none of its tasks may be left."""
+        opened: list[apsw.Connection] = []
+
+        def store(path: Path | None) -> apsw.Connection:
+            opened.append(open_store(path))
+            return opened[-1]
+
+        configuration = self.configuration(name, **sections)
+        seams = self.seams(name, store)
+        async with open_client(configuration, seams=seams, http=lambda: HubTransport(self)) as client:
+            self.clients.append(client)
+            self.stores = opened
+            yield client
+        assert client.system.tasks_left == 0, "tasks of actors outlived the client"
+
+    def crash(self, client: Client, path: str) -> None:
+        """Have one actor crash at its next message."""
+        client.system.ref(f"holdfast/{path}").tell(InjectedFault(BOOM(f"{path} was made to crash")))
+
+
+class Recorder:
+    """Everything that a client's system said, in order, with its time."""
+
+    def __init__(self, client: Client) -> None:
+        self.events: list[tuple[float, Event]] = []
+        self._now = client.system.now
+        client.system.events.call(self._note)
+
+    def _note(self, event: Event) -> None:
+        self.events.append((self._now(), event))
+
+    def of(self, *kinds: type[T]) -> list[T]:
+        """Return the events of these types."""
+        return [event for _at, event in self.events if isinstance(event, kinds)]
+
+    def names(self, *wanted: type[Event]) -> list[str]:
+        """Return the public names of the events of these types, in order."""
+        return [str(event.__struct_config__.tag) for _at, event in self.events if isinstance(event, wanted)]
+
+    def clear(self) -> None:
+        self.events.clear()
+
+
+async def budgets(client: Client) -> dict[str, tuple[int, int]]:
+    """Return what every supervisor has left, and what it began with."""
+    found: dict[str, tuple[int, int]] = {}
+
+    def walk(node: TreeNode) -> None:
+        if node.intensity is not None and node.budget_left is not None:
+            found[node.path] = (node.budget_left, node.intensity)
+        for child in node.children:
+            walk(child)
+
+    walk(await snapshot(client.system, client.root.ref))
+    return found
+
+
+async def incarnations(client: Client) -> dict[str, int]:
+    """Return how often each actor of the tree was started, by its path below the root."""
+    found: dict[str, int] = {}
+
+    def walk(node: TreeNode) -> None:
+        if not node.children:
+            found[node.path.removeprefix("holdfast/")] = node.incarnation
+        for child in node.children:
+            walk(child)
+
+    walk(await snapshot(client.system, client.root.ref))
+    return found
+
+
+@asynccontextmanager
+async def open_world(*, seed: int = 1, hub_store: Path | None = None, **changes: Any) -> AsyncGenerator[World]:
+    """Open a world with a running hub; `changes` are settings of the hub."""
+    source = random.Random(seed)
+    given: dict[str, Any] = {
+        "api_keys": (API_KEY,),
+        "token_port": HTTP_PORT,
+        "realtime_port": REALTIME_PORT,
+        "avatar_port": AVATAR_PORT,
+        "store_path": hub_store,
+        **changes,
+    }
+    avatar = AvatarStandinSettings(api_keys=(API_KEY,), port=AVATAR_PORT)
+    with ExitStack() as closing:
+        closing.enter_context(nothing_real())
+        async with trio.open_nursery() as nursery:
+            world = World(
+                MemoryNetwork(random.Random(source.random())), source, HubSettings(**given), nursery, avatar
+            )
+            await world.start_hub()
+            yield world
+            if world.running is not None:
+                await world.stop_hub()
+
+
+def _never(status: int) -> None:
+    raise AssertionError(f"a simulated run ended its process with status {status}")
