@@ -26,7 +26,7 @@ run: $(READY)
 
 test: $(READY)
 	@rm -f build/.coverage*
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
 	@$(BIN)/python tests/repository/coverage_floors.py
 
 check: $(READY)

@@ -10,7 +10,7 @@ loop is free blocks nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -53,28 +53,25 @@ class Waiter:
     may ask it, and it does not wait any more.
     """
 
-    __slots__ = ("_asker", "_parker", "_slot")
+    __slots__ = ("_asker", "_slot", "parker")
 
     def __init__(self, asker: Cell | None, slot: Slot) -> None:
         self._asker = asker
         self._slot = slot
-        self._parker = slot.system.backend.parker()
+        self.parker = slot.system.backend.parker()
         if asker is not None:
             asker.waiting_for.append(slot)
 
     def wake(self) -> None:
         """Wake the sleeper; twice is once."""
-        self.leave()
-        self._parker.unpark()
+        if self._asker is not None:
+            self.leave()
+        self.parker.unpark()
 
     @property
-    def asleep(self) -> bool:
-        """Whether the sleeper has been neither woken nor cancelled yet."""
-        return self._parker.asleep
-
-    async def sleep(self) -> None:
-        """Sleep until `wake`.  A cancel point."""
-        await self._parker.park()
+    def sleep(self) -> Callable[[], Awaitable[None]]:
+        """`await waiter.sleep()` until `wake`.  A cancel point."""
+        return self.parker.park
 
     def leave(self) -> None:
         """Take the edge out of the graph; twice is once."""
@@ -103,15 +100,16 @@ class Pending:
         self.value: object = None
         self.error: BaseException | None = None
         self.deadline: Deadline | None = None
-        self.correlation: str | None = None
+        self.correlation = 0
+        """The number of the chain of questions that this one belongs to."""
         self.on_done: Callable[[], None] | None = None
         self.waiter: Waiter | None = None
         """Who sleeps until it is done; nobody for a question that was asked without waiting."""
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody still waits: a cancelled sleeper does not, even before its task has had its turn."""
-        return not self.done and (self.waiter is None or self.waiter.asleep)
+        """Whether somebody still waits: a cancelled sleeper does not, even while its task awaits its turn."""
+        return not self.done and (self.waiter is None or self.waiter.parker.asleep)
 
     def resolve(self, value: object) -> bool:
         """Answer; False when it came too late."""

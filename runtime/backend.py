@@ -79,10 +79,11 @@ class Backend(Protocol):
     cancelled: type[BaseException]
 
     def now(self) -> float: ...
+    def clock(self) -> Callable[[], float]: ...
     def parker(self) -> Parker: ...
     def scope(self, *, shield: bool = False) -> Scope: ...
     async def checkpoint(self) -> None: ...
-    async def sleep_until(self, when: float) -> None: ...
+    async def sleep_until(self, when: float, /) -> None: ...
     def alarm(self, callback: Callable[[], None], nursery: anyio.abc.TaskGroup) -> Alarm: ...
     def current_task(self) -> TaskHandle: ...
     def forgive_cancellation(self) -> None: ...
@@ -172,6 +173,10 @@ class _TrioBackend:
     now = staticmethod(trio.current_time)
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
     sleep_until = staticmethod(trio.sleep_until)
+
+    def clock(self) -> Callable[[], float]:
+        """Return the loop's clock itself: `now` looks for the running loop at each call."""
+        return trio.lowlevel.current_clock().current_time
 
     def parker(self) -> Parker:
         return _TrioParker()
@@ -266,6 +271,10 @@ class _AsyncioBackend:
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def clock(self) -> Callable[[], float]:
+        """Return the loop's clock itself: `now` looks for the running loop at each call."""
+        return asyncio.get_running_loop().time
 
     async def checkpoint(self) -> None:
         # Half the cost of anyio's checkpoint; a cancelled scope cancels the task: this is a cancel point too.

@@ -57,13 +57,14 @@ def on(message_type: type[Message]) -> Callable[[F], F]:
 
     Refused when the class is made: a type that is no `Message`, and two handlers for one type.
     """
-    if not (isinstance(message_type, type) and issubclass(message_type, Message)):
+    if not (isinstance(message_type, type) and issubclass(message_type, Message)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DefinitionError(f"@on takes a class that derives from Message, got {message_type!r}")
     if issubclass(message_type, InjectedFault):
         raise DefinitionError("InjectedFault is handled by the runtime: it crashes the actor on purpose")
 
     def mark(method: F) -> F:
-        if not inspect.isfunction(method):
+        function: object = method
+        if not inspect.isfunction(function):
             raise DefinitionError(f"@on({message_type.__name__}) goes over a method, got {method!r}")
         _check_handler(message_type, method)
         setattr(method, _MARK, message_type)
@@ -95,13 +96,23 @@ class Actor:
 
     mailbox: ClassVar[MailboxSpec] = MailboxSpec()
     handlers: ClassVar[Mapping[type[object], Handler]] = MappingProxyType({})
+    # The same in two, for the loop: most messages are found by one look-up, and nothing is unpacked.
+    at_once: ClassVar[Mapping[type[object], Callable[..., object]]] = {}
+    awaited: ClassVar[Mapping[type[object], Callable[..., Awaitable[object]]]] = {}
     context: Context
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.mailbox, MailboxSpec):
+        if not isinstance(cls.mailbox, MailboxSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"{cls.__name__}.mailbox is a MailboxSpec, got {cls.mailbox!r}")
-        cls.handlers = MappingProxyType(_table(cls))
+        cls.adopt_handlers(_table(cls))
+
+    @classmethod
+    def adopt_handlers(cls, table: Mapping[type[object], Handler]) -> None:
+        """Take this table in place of the one collected from methods."""
+        cls.handlers = MappingProxyType(dict(table))
+        cls.at_once = {kind: row.function for kind, row in table.items() if not row.waits}
+        cls.awaited = {kind: row.function for kind, row in table.items() if row.waits}  # type: ignore[misc]
 
     def on_start(self) -> StartReply | Awaitable[StartReply]:
         """Get ready to serve; the actor is started when this returns.  May be `async def`.

@@ -1,42 +1,30 @@
-"""One incarnation of an actor, from its start to its end, as its supervisor sees it.
+"""One incarnation of an actor as its supervisor sees it: started, asked to stop, killed, waited for.
 
-Every exception of an actor ends here and becomes an outcome; none reaches the
-nursery, which all actors share, so that a task that cannot be ended pins nobody.
-An end is judged in this order, by what was requested and never by the type of
-an exception:
-
- 1. it was killed                -> killed, whatever the task made of the cancellation
- 2. anything was raised          -> crash; a cancellation that nobody requested counts as raised
- 3. it was asked to stop         -> shutdown
- 4. it stopped itself            -> what it said, normal by default
+What the incarnation itself does between its start and its end is in `life.py`.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from holdfast.runtime import crash
-from holdfast.runtime.asks import Caller, Waiter, describe, set_caller, waiting_cell
-from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply
+from holdfast.runtime.asks import Waiter, waiting_cell
+from holdfast.runtime.behavior import Actor, Ignore, Info
 from holdfast.runtime.context import Context
 from holdfast.runtime.errors import (
-    ActorCrashed,
     ActorGone,
-    DefinitionError,
     NameTaken,
     ResourceHeld,
     StartFailed,
     StartTimeout,
 )
-from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed, TaskWedged
+from holdfast.runtime.events import TaskWedged
 from holdfast.runtime.holdings import Holdings
 from holdfast.runtime.identity import join
+from holdfast.runtime.life import Life
 from holdfast.runtime.loop import Loop
-from holdfast.runtime.mailbox import Notice, StopMark
-from holdfast.runtime.messages import Ended
-from holdfast.runtime.outcomes import KILLED, NORMAL, Crash, Outcome
+from holdfast.runtime.mailbox import StopMark
+from holdfast.runtime.outcomes import KILLED, Crash, Outcome
 
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
@@ -51,10 +39,9 @@ class Cell:
     """An incarnation: start it, ask it to stop, wait for its end, kill it."""
 
     __slots__ = (
-        "_actor", "_announced", "_factory", "_holdings", "_killed", "_leaving", "_reply", "_reported",
-        "_requested", "_scope", "_start_error", "_starter", "_task", "_waiters", "_wedged", "children",
-        "context", "ended", "exclusive", "in_hook", "incarnation", "loop", "outcome", "parent", "slot",
-        "system", "waiting_for",
+        "_factory", "_holdings", "_killed", "_requested", "_scope", "_starter", "_task", "_waiters",
+        "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "life", "loop",
+        "outcome", "parent", "slot", "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -81,19 +68,14 @@ class Cell:
         """Whom this actor's loop waits for: the edges of the graph that asks are checked against."""
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
+        self.life = Life(self)
         self._holdings: Holdings | None = None
         self._factory = factory
-        self._actor: Actor | None = None
         self._scope = system.backend.scope()
         self._task: TaskHandle | None = None
         self._requested: Literal["", "restart", "final"] = ""
         self._killed = False
         self._wedged = False
-        self._announced = False
-        self._leaving = False
-        self._reply: StartReply = None
-        self._reported: Crash | None = None
-        self._start_error: BaseException | None = None
         self._starter: Waiter | None = None
         self._waiters: list[Waiter] | None = None
 
@@ -141,9 +123,9 @@ class Cell:
             self._refuse_start(system.closed_error())
         self._take_slot()
         await self._wait_started(timeout)
-        if self._start_error is not None:
-            raise StartFailed(slot.path, self._start_error) from self._start_error
-        return self._reply
+        if self.life.start_error is not None:
+            raise StartFailed(slot.path, self.life.start_error) from self.life.start_error
+        return self.life.reply
 
     def _take_slot(self) -> None:
         slot = self.slot
@@ -165,7 +147,7 @@ class Cell:
         if timeout is not None:
             deadline = system.deadlines.add(system.now() + timeout, lambda: self._start_expired(timeout))
         try:
-            system.spawn(self._run, self.slot.path)
+            system.spawn(self.life.run, self.slot.path)
             await starter.sleep()
         finally:
             self._starter = None
@@ -176,13 +158,13 @@ class Cell:
     def _refuse_start(self, reason: Exception) -> None:
         self.outcome = Crash(reason)
         self.ended = True
-        self._emit_start_failed(reason)
+        self.life.emit_start_failed(reason)
         raise StartFailed(self.slot.path, reason) from reason
 
     def _start_expired(self, timeout: float) -> None:
-        if self._announced or self._leaving:
+        if self.life.announced or self.life.leaving:
             return  # the starter has been woken, its task has not had its turn yet
-        self._start_error = StartTimeout(self.slot.path, timeout)
+        self.life.start_error = StartTimeout(self.slot.path, timeout)
         self.kill()
         # A hook that shields itself must not hold up whoever waits for the start.
         self.system.deadlines.add(self.system.now() + self.system.kill_grace, self._start_wedged)
@@ -215,7 +197,7 @@ class Cell:
     async def _wait_killed(self, deadline: float) -> Outcome | None:
         """Wait until a killed cell has ended; past the deadline it is wedged."""
         await self.wait_ended(max(0.0, deadline - self.system.now()))
-        if self._leaving:
+        if self.life.leaving:
             # Its own code has ended.  What it had started is given graces of its own: a task that
             # is wedged there does not make this one so.
             await self.wait_ended()
@@ -310,8 +292,8 @@ class Cell:
         for child in self.children.values():
             child._request(final=self._final)
             child.kill()
-        self._release(outcome)
-        self._leave(outcome)
+        self.life.release(outcome)
+        self.life.leave(outcome)
         self._tell_waiters()
 
     def _stack(self) -> str:
@@ -344,198 +326,6 @@ class Cell:
         if not self.ended:
             await self.loop.drain()
 
-    # -- the task ------------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        set_caller(Caller(self, in_loop=True))
-        self._task = self.system.backend.current_task()
-        outcome: Outcome | None = None
-        try:
-            with self._scope:
-                outcome = await self._live()
-        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
-            # A cancelled scope lets through what clean-up raised beside the cancellation.
-            outcome = self._judge(error)
-        if self._killed:
-            if isinstance(outcome, Crash):
-                self._report(outcome)
-            outcome = KILLED
-        assert outcome is not None, "only a killed body returns nothing"
-        await self._end(outcome)
-
-    async def _live(self) -> Outcome:
-        try:
-            await self._begin()
-        except BaseException as error:
-            if self._scope.cancel_called:
-                raise
-            outcome = self._judge(error)
-            self._start_error = outcome.exception
-            return outcome
-        if isinstance(self._reply, Ignore):
-            return NORMAL
-        self._announce()
-        assert self._actor is not None
-        try:
-            ended = await self.loop.serve(self._actor)
-        except BaseException as error:
-            if self._scope.cancel_called:
-                raise
-            ended = self._judge(error)
-            self._settle_message(ended)
-        self._cancel_child_tasks()
-        return await self._finish(ended)
-
-    async def _begin(self) -> None:
-        path = self.slot.path
-        actor = self._factory()
-        if not isinstance(actor, Actor):
-            raise DefinitionError(
-                f"the factory of {path} returns an Actor, got {type(actor).__name__}: {actor!r}"
-            )
-        self._actor = actor
-        actor.context = self.context
-        self.slot.mailbox.configure(type(actor).mailbox)
-        reply = actor.on_start()
-        if inspect.isawaitable(reply):
-            reply = await reply
-        if reply is not None and not isinstance(reply, Ignore | Info):
-            raise DefinitionError(f"on_start of {path} returns None, IGNORE or Info(...), got {reply!r}")
-        self._reply = reply
-
-    def _announce(self) -> None:
-        slot = self.slot
-        slot.state = "stopping" if self._requested else "running"
-        slot.outcome = None
-        slot.started_at = self.system.now()
-        event = ActorStarted(path=slot.path, incarnation=self.incarnation, at=slot.started_at)
-        slot.record(event)
-        self.system.events.publish(event)
-        self.in_hook = False
-        self._announced = True
-        self._tell_starter()
-
-    async def _finish(self, outcome: Outcome) -> Outcome:
-        """Run the stop hook; what it raises becomes the outcome (S19)."""
-        assert self._actor is not None
-        if type(self._actor).on_stop is Actor.on_stop:
-            return outcome
-        self.in_hook = True
-        try:
-            waiting = self._actor.on_stop(outcome)
-            if inspect.isawaitable(waiting):
-                await waiting
-        except BaseException as error:
-            if self._scope.cancel_called:
-                raise
-            return self._judge(error)
-        return outcome
-
-    def _judge(self, error: BaseException) -> Crash:
-        return crash.judge(self.system, self.slot.path, error)
-
-    def _report(self, outcome: Crash) -> None:
-        if self._reported is not outcome and outcome.exception is not self._start_error:
-            self._reported = outcome
-            crash.report(self.system, self.slot, self.incarnation, outcome, self.loop.message)
-
-    # -- the end -------------------------------------------------------------------------------------
-
-    async def _end(self, outcome: Outcome) -> None:
-        """Take everything down that this incarnation had, then tell who must know."""
-        self._leaving = True
-        try:
-            await self._end_what_it_started(outcome)
-        except self.system.backend.cancelled:
-            # asyncio lets anyone cancel a task; who has been taken down half way goes on to the end.
-            self.system.backend.forgive_cancellation()
-            await self._end_what_it_started(outcome)
-        outcome = self._count_late_failure(outcome)
-        if not self._announced and self._start_error is None and not isinstance(self._reply, Ignore):
-            self._start_error = ActorGone(self.slot.path, outcome)
-        self._release(outcome)
-        self.outcome = outcome
-        self.ended = True
-        self._leave(outcome)
-        self.system.release_resources(self)
-        self.system.cell_ended(self)
-        self._tell_waiters()
-        self._actor = None
-
-    async def _end_what_it_started(self, outcome: Outcome) -> None:
-        self._cancel_child_tasks()
-        if self.children:
-            await self._end_children()
-        await self._end_child_tasks(outcome)
-
-    async def _end_children(self) -> None:
-        """A supervisor that ends for any reason leaves no running child (R23)."""
-        children = list(self.children.values())
-        for child in children:
-            child._request(final=self._final)
-            child.kill()
-        deadline = self.system.now() + self.system.kill_grace
-        for child in reversed(children):
-            await child._wait_killed(deadline)
-
-    def _cancel_child_tasks(self) -> None:
-        if self._holdings is not None:
-            self._holdings.cancel_tasks()
-
-    async def _end_child_tasks(self, outcome: Outcome) -> None:
-        holdings = self._holdings
-        if holdings is None or not holdings.tasks:
-            return
-        # A task that shields itself is wedged: what waits for this cell is told so, not held up.
-        grace = self.system.deadlines.add(
-            self.system.now() + self.system.kill_grace, lambda: self.mark_wedged(outcome)
-        )
-        try:
-            while holdings.tasks:  # the clean-up of one may have spawned another
-                holdings.cancel_tasks()
-                await holdings.tasks[0].wait_ended()
-        finally:
-            grace.cancel()
-
-    def child_task_failed(self, failure: BaseException) -> None:
-        """Take a child task's failure as the actor's own; a second one is reported beside it."""
-        fatal = crash.fatal_in(failure)
-        if fatal is not None:
-            self.system.abort(fatal)
-        if self.loop.failure is None and not self.ended:
-            self.loop.failure = failure
-            self.loop.signal()
-        else:
-            crash.report(self.system, self.slot, self.incarnation, self._judge(failure), None)
-
-    def _count_late_failure(self, outcome: Outcome) -> Outcome:
-        """Return the outcome with what a child task made of its cancellation, as if `on_stop` had (S19)."""
-        failure, self.loop.failure = self.loop.failure, None
-        if failure is None:
-            return outcome
-        late = self._judge(failure)
-        if outcome.orderly:
-            return late
-        crash.report(self.system, self.slot, self.incarnation, late, None)
-        return outcome
-
-    def _release(self, outcome: Outcome) -> None:
-        if self._holdings is not None:
-            self._holdings.release(outcome)
-        self._settle_message(outcome)
-
-    def _settle_message(self, outcome: Outcome) -> None:
-        """Fail the question being handled, and make a dead letter of the message: it is not handled again."""
-        loop = self.loop
-        if loop.question is not None and not loop.question.claimed:
-            loop.question.fail(ActorCrashed(self.slot.path, outcome))
-        loop.question = None
-        if isinstance(outcome, Crash):
-            self._report(outcome)
-        message, loop.message = crash.inner_message(loop.message), None
-        if message is not None and not outcome.orderly:
-            self.system.dead_letter(self.slot.path, message, "being handled when the actor ended")
-
     @property
     def _final(self) -> bool:
         """Whether nobody is going to start a successor: it was said so, or there is nobody who could."""
@@ -546,40 +336,6 @@ class Cell:
         self.loop.tell_drained()
         for waiter in self._waiters or ():
             waiter.wake()
-
-    def _leave(self, outcome: Outcome) -> None:
-        """Give the slot free for a successor, and tell who watches and who supervises."""
-        slot, parent = self.slot, self.parent
-        if parent is not None and parent.children.get(slot.path) is self:
-            del parent.children[slot.path]
-        if slot.cell is not self:
-            return
-        slot.cell = None
-        slot.state = "down"
-        slot.outcome = outcome
-        if self._actor is not None and type(self._actor).mailbox.on_restart == "discard":
-            slot.discard("discarded at the restart")
-        if self._final:
-            self.system.registry.close_below(slot.path, outcome)
-        if self._start_error is not None:
-            self._emit_start_failed(self._start_error)
-        if not self._announced:
-            return
-        event = ActorEnded(
-            path=slot.path, incarnation=self.incarnation, outcome=str(outcome), at=self.system.now()
-        )
-        slot.record(event)
-        self.system.events.publish(event)
-        slot.tell_watchers()
-        if not self._requested and parent is not None and not parent.ended and self.system.fatal is None:
-            parent.slot.post(Notice(Ended(slot.path, self.incarnation, outcome), parent.incarnation))
-
-    def _emit_start_failed(self, reason: BaseException) -> None:
-        event = ActorStartFailed(
-            path=self.slot.path, incarnation=self.incarnation, reason=describe(reason), at=self.system.now()
-        )
-        self.slot.record(event)
-        self.system.events.publish(event)
 
     def __repr__(self) -> str:
         return f"<Cell {self.slot.path} incarnation={self.incarnation} {self.outcome or self.slot.state}>"

@@ -55,7 +55,7 @@ class ChildTask:
         self._ended = True
         self._forget()
         if failure is not None:
-            self._cell.child_task_failed(failure)
+            self._cell.life.child_task_failed(failure)
         if self._waiter is not None:
             self._waiter.unpark()
 

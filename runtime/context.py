@@ -68,7 +68,7 @@ class Context:
     def correlation(self) -> str | None:
         """The correlation id of the question being answered."""
         question = self._cell.question
-        return None if question is None else question.correlation
+        return None if question is None else f"{self._cell.system.name}-{question.correlation}"
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -140,7 +140,7 @@ class Context:
         if cell.question is not None:
             when = min(when, cell.question.when)
         pending = Pending(ref.path, type(request).__name__, when - system.now(), when)
-        pending.correlation = self.correlation or system.correlate()
+        pending.correlation = cell.question.correlation if cell.question is not None else system.correlate()
         cell.holdings.expect_answer(pending, key)
         if not when > system.now():  # said so, because NaN is no deadline either
             pending.expire()

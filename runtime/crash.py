@@ -16,7 +16,7 @@ from holdfast.runtime.asks import describe
 from holdfast.runtime.errors import StrayCancellation
 from holdfast.runtime.events import CrashReported, Event
 from holdfast.runtime.mailbox import Notice, Question, Tick
-from holdfast.runtime.outcomes import Crash, unwrap
+from holdfast.runtime.outcomes import Crash, members, unwrap
 
 if TYPE_CHECKING:
     from holdfast.runtime.registry import Slot
@@ -28,6 +28,9 @@ _FATAL = (KeyboardInterrupt, SystemExit, MemoryError)
 
 # The innermost frames tell the story; a recursion's thousand do not.
 FRAMES_MAX = 20
+
+# What a report tells of the time before: the last restart or two.
+RECENT_MAX = 8
 
 # A line of the recent events: enough for names, numbers and one exception.
 LINE_MAX = 400
@@ -49,9 +52,9 @@ def judge(system: System, path: str, error: BaseException) -> Crash:
 
 def fatal_in(error: BaseException) -> BaseException | None:
     """Return what must stop the runtime, also from inside a group."""
-    if isinstance(error, BaseExceptionGroup):
-        return next((found for inner in error.exceptions if (found := fatal_in(inner))), None)
-    return error if isinstance(error, _FATAL) else None
+    if isinstance(error, _FATAL):
+        return error
+    return next((found for inner in members(error) if (found := fatal_in(inner))), None)
 
 
 def inner_message(item: object) -> object:
@@ -62,26 +65,24 @@ def inner_message(item: object) -> object:
 def report(system: System, slot: Slot, incarnation: int, outcome: Crash, item: object) -> None:
     """Publish the crash: path, incarnation, message type (never its content), exception, last events."""
     message = inner_message(item)
+    trace = traceback.format_exception(outcome.raised or outcome.exception, limit=-FRAMES_MAX)
     event = CrashReported(
         path=slot.path,
         incarnation=incarnation,
         exception=describe(outcome.exception),
         message_type=None if message is None else type(message).__name__,
-        traceback="".join(traceback.format_exception(outcome.raised or outcome.exception, limit=-FRAMES_MAX)),
-        recent=tuple(_line(past) for past in slot.recorder or ()),
+        traceback="".join(trace),
+        recent=tuple(_line(past) for past in tuple(slot.recorder or ())[-RECENT_MAX:]),
         at=system.now(),
     )
-    slot.record(event)
+    # Recorded without what it tells of the ones before it: whole, each would be twice the last.
+    slot.record(msgspec.structs.replace(event, recent=()))
     system.events.publish(event)
 
 
 def _line(event: Event) -> str:
-    """Return an event of the flight recorder as one short line.
-
-    An earlier crash is told without what it told of the ones before it: whole, each report would
-    be twice as long as the last.
-    """
+    """Return an event of the flight recorder as one short line."""
     if isinstance(event, CrashReported):
-        event = msgspec.structs.replace(event, traceback="", recent=())
+        event = msgspec.structs.replace(event, traceback="")
     text = str(event)
     return text if len(text) <= LINE_MAX else f"{text[:LINE_MAX]}..."

@@ -18,7 +18,7 @@ import anyio
 from holdfast.runtime.outcomes import Crash, GaveUp, Killed, Outcome
 from holdfast.runtime.seams import Seams
 
-__all__ = ["ExitStatus", "exit_status", "stop_signals"]
+__all__ = ["ExitStatus", "describe_end", "exit_status", "stop_signals"]
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -35,7 +35,7 @@ class ExitStatus(IntEnum):
     UNAVAILABLE = 69
     """No daemon answers on the control socket (EX_UNAVAILABLE)."""
     WEDGED = 70
-    """A task could not be stopped within the overall deadline (EX_SOFTWARE)."""
+    """A task could not be stopped within the overall deadline, or the root itself failed (EX_SOFTWARE)."""
     GAVE_UP = 75
     """The budget of full restarts is spent; starting again later may help (EX_TEMPFAIL)."""
     CONFIGURATION = 78
@@ -43,12 +43,26 @@ class ExitStatus(IntEnum):
 
 
 def exit_status(outcome: Outcome) -> ExitStatus:
-    """Return the status for the end of the root."""
+    """Return the status for an end of the root that nobody asked for."""
     if isinstance(outcome, GaveUp):
         return ExitStatus.GAVE_UP
     if isinstance(outcome, Crash | Killed):
         return ExitStatus.WEDGED
-    return ExitStatus.CLEAN
+    return ExitStatus.FAILED
+
+
+def describe_end(outcome: Outcome) -> str:
+    """Say what an end of the root means that nobody asked for, and what to do."""
+    match outcome:
+        case GaveUp():
+            chain = f" ({' -> '.join(outcome.chain)})" if outcome.chain else ""
+            return f"the tree gave up{chain}: its budget is spent; starting again later may help"
+        case Crash():
+            return f"the tree's root failed: {outcome}; this is a bug, please report it"
+        case Killed():
+            return "the tree's root did not stop in time and was killed; the log says what held it up"
+        case _:
+            return f"the tree ended ({outcome}) though nobody asked for it; starting again may help"
 
 
 @asynccontextmanager

@@ -30,14 +30,14 @@ class InvalidName(HoldfastError, ValueError):
 
 def check_name(name: str) -> str:
     """Return the name if it can be a segment of a path, else raise `InvalidName`."""
-    if not isinstance(name, str) or len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidName(name)
     return name
 
 
 def check_path(path: str) -> str:
     """Return the path if each of its segments is a name, else raise `InvalidName`."""
-    for name in path.split("/") if isinstance(path, str) else (path,):
+    for name in path.split("/") if isinstance(path, str) else (path,):  # pyright: ignore[reportUnnecessaryIsInstance]
         check_name(name)
     return path
 

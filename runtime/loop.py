@@ -9,6 +9,7 @@ drain) sets one flag that is looked at after every message.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from holdfast.runtime.behavior import Actor
@@ -103,8 +104,8 @@ class Loop:
         try:
             await parker.park()
         finally:
-            if self._drain_waiters is not None and parker in self._drain_waiters:
-                self._drain_waiters.remove(parker)
+            waiters = self._drain_waiters or ()
+            self._drain_waiters = [waiter for waiter in waiters if waiter is not parker]
 
     def tell_drained(self) -> None:
         """Wake whoever waits for the drain: it is done, or the cell has ended."""
@@ -117,12 +118,17 @@ class Loop:
     async def serve(self, actor: Actor) -> Outcome:
         """Handle mail until something ends the actor; raises what a handler or a child task raised."""
         backend = self._system.backend
-        now = backend.now
+        now = self._system.now
         checkpoint = backend.checkpoint
         slot = self._slot
         mailbox = slot.mailbox
         queue = mailbox.queue
-        table = type(actor).handlers
+        at_once = type(actor).at_once.get
+        awaited = type(actor).awaited.get
+        item: object = None
+        latest: type[object] = type(None)
+        function: Callable[..., object] | None = None
+        handler: Callable[..., Awaitable[object]] | None = None
         quantum = QUANTUM_FIRST
         while True:
             attention = self._attention
@@ -138,25 +144,31 @@ class Loop:
             mailbox.high_water = max(mailbox.high_water, depth)
             batch = min(depth, quantum)
             started = now()
-            for done in range(1, batch + 1):
-                item = queue.popleft()
-                self.message = item
-                handler = table.get(type(item))
-                if handler is not None:
-                    function, waits = handler
-                    if waits:
-                        await function(actor, item)  # type: ignore[misc]  # `waits` says that it can be
-                        if mailbox.senders:
-                            mailbox.admit_senders()  # their time runs while handlers wait
-                    else:
+            try:
+                for done in range(1, batch + 1):
+                    item = queue.popleft()
+                    kind = type(item)
+                    if kind is not latest:  # mail comes in runs of one type
+                        latest, function, handler = kind, at_once(kind), awaited(kind)
+                    if function is not None:
                         function(actor, item)
-                elif await self._open(actor, item):
-                    self.message = None
-                    slot.handled += done
-                    return SHUTDOWN
-                if self._attention:
-                    batch = done
-                    break
+                    else:
+                        # While it waits others must see what it handles; a plain def lets nobody in.
+                        self.message = item
+                        if handler is not None:
+                            await handler(actor, item)
+                            if mailbox.senders:
+                                mailbox.admit_senders()  # their time runs while handlers wait
+                        elif await self._open(actor, item):
+                            self.message = None
+                            slot.handled += done
+                            return SHUTDOWN
+                    if self._attention:
+                        batch = done
+                        break
+            except BaseException:
+                self.message = item
+                raise
             self.message = item = None  # an idle actor keeps no message alive
             slot.handled += batch
             if mailbox.senders:
@@ -166,7 +178,8 @@ class Loop:
                 quantum = max(1, int(quantum * SLICE / took))
             elif batch == quantum and took < SLICE / 2:
                 quantum = min(QUANTUM_MAX, quantum * 2)
-            await checkpoint()
+            if queue:
+                await checkpoint()  # else it parks, which is a cancel point and lets others run too
 
     async def _wait_for_mail(self) -> None:
         mailbox = self._slot.mailbox
@@ -183,6 +196,8 @@ class Loop:
     async def _attend(self, actor: Actor) -> Outcome | None:
         """See to what overtakes the mail; an outcome ends the loop."""
         self._attention = False
+        while self.killed:
+            await self._parker.park()  # until the cancellation comes: no message is handled after a kill
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
@@ -190,8 +205,6 @@ class Loop:
             return self.own_stop
         if self._stop_now:
             return SHUTDOWN
-        while self.killed:
-            await self._parker.park()  # until the cancellation comes: no message is handled after a kill
         if self._hold == "draining":
             await self._drain(actor)
         elif self._hold:
@@ -232,26 +245,29 @@ class Loop:
         self.message = message
         if isinstance(message, InjectedFault):
             raise message.error
-        handler = type(actor).handlers.get(type(message))
-        if handler is None:
-            self._system.dead_letter(self._slot.path, message, "no handler")
-        elif handler.waits:
-            await handler.function(actor, message)  # type: ignore[misc]
+        kind = type(message)
+        handler = type(actor).awaited.get(kind)
+        if handler is not None:
+            await handler(actor, message)
+        elif kind in type(actor).at_once:
+            type(actor).at_once[kind](actor, message)
         else:
-            handler.function(actor, message)
+            self._system.dead_letter(self._slot.path, message, "no handler")
 
     async def _answer(self, actor: Actor, item: Question) -> None:
         pending, message = item.pending, item.message
         if not pending.wanted:
             return  # withdrawn or out of time while it waited: nobody wants it handled
-        handler = type(actor).handlers.get(type(message))
-        if handler is None:
-            pending.fail(NoHandler(self._slot.path, type(message).__name__))
+        kind = type(message)
+        if kind not in type(actor).handlers:
+            pending.fail(NoHandler(self._slot.path, kind.__name__))
             return
         self.question = pending
-        value = handler.function(actor, message)
-        if handler.waits:
-            value = await value  # type: ignore[misc]
+        function = type(actor).at_once.get(kind)
+        if function is not None:
+            value = function(actor, message)
+        else:
+            value = await type(actor).awaited[kind](actor, message)
         self.question = None
         if not pending.claimed and not pending.resolve(value):
             self._system.counters.late_replies += 1

@@ -59,7 +59,7 @@ class MailboxSpec:
     """Whether mail waits for the next incarnation.  Discard it where it belongs to a connection."""
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.capacity, int) or self.capacity < 1:
+        if not isinstance(self.capacity, int) or self.capacity < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(
                 f"a mailbox's capacity is a whole number of 1 or more, got {self.capacity!r}"
             )
@@ -205,7 +205,9 @@ class Mailbox:
 
     def must_wait(self) -> bool:
         """Whether a `send` or an `ask` stands in line: first come, first served."""
-        return self.policy == "wait" and (self.full or bool(self.senders))
+        if not self.senders and len(self.queue) < self.limit:
+            return False
+        return self.policy == "wait" and not self.closed
 
     def stand_in_line(self, waiting: Question | Parcel) -> None:
         """Take what finds no room now; it gets into the queue when there is some (`admit_senders`)."""

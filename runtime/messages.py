@@ -18,7 +18,7 @@ from holdfast.runtime.outcomes import Outcome
 
 __all__ = ["Answer", "Down", "Ended", "InjectedFault", "Message", "Post", "Request"]
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)  # noqa: PLC0105 - the name of one letter, as in `Request[R]`
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ see `cell.py`.
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, cast
 
 import attrs
 
@@ -27,6 +27,7 @@ __all__ = [
     "Outcome",
     "Shutdown",
     "is_orderly",
+    "members",
     "unwrap",
 ]
 
@@ -105,8 +106,13 @@ def unwrap(exception: BaseException) -> BaseException:
 
     An actor that opens a nursery of its own raises its one failure wrapped in a group (trap 9).
     """
-    while isinstance(exception, BaseExceptionGroup):
-        if len(exception.exceptions) != 1:
-            return exception
-        exception = exception.exceptions[0]
+    while len(inner := members(exception)) == 1:
+        exception = inner[0]
     return exception
+
+
+def members(exception: BaseException) -> tuple[BaseException, ...]:
+    """Return the exceptions of a group; nothing for an exception that is none."""
+    if isinstance(exception, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", exception).exceptions
+    return ()

@@ -87,7 +87,7 @@ class Ref:
         slot = self._slot
         now = slot.system.now()
         when = now + timeout
-        correlation = None
+        correlation = 0
         if asker is not None:
             answered = asker.loop.question
             if answered is not None:
@@ -108,8 +108,9 @@ class Ref:
         mailbox = slot.mailbox
         waiter = Waiter(asker, slot)
         pending.waiter, pending.on_done = waiter, waiter.wake
+        in_line = mailbox.must_wait()
         try:
-            if mailbox.must_wait():
+            if in_line:
                 mailbox.stand_in_line(sent)
             else:
                 mailbox.tell(sent)
@@ -120,7 +121,8 @@ class Ref:
             pending.withdraw()
             raise
         finally:
-            mailbox.leave_line(sent)
+            if in_line:
+                mailbox.leave_line(sent)
         error, pending.error = pending.error, None
         if error is not None:
             try:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import os
 import random
+import socket
 import ssl
 import stat
 from collections.abc import Awaitable, Callable
@@ -89,7 +90,7 @@ class Threads(Protocol):
 
 
 class StoreUnreadable(HoldfastError):
-    """A store's file exists and is no usable database.  It is left as it is: nothing is thrown away unasked."""
+    """A store's file exists and is no usable database.  It is left as it is, nothing is thrown away."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(
@@ -127,10 +128,11 @@ def open_store(path: Path | None) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(2_000)
+        if not connection.pragma("schema_version"):
+            # Kept in the file, so only a new one is told: another program's would be changed by it.
+            connection.execute("pragma journal_mode=wal").fetchall()
         # Read out whole: a statement that returns a row holds up those after it until it is fetched.
-        settings = "pragma journal_mode=wal; pragma synchronous=normal; pragma foreign_keys=on"
-        connection.execute(settings).fetchall()
-        connection.execute("pragma schema_version").fetchall()
+        connection.execute("pragma synchronous=normal; pragma foreign_keys=on").fetchall()
     except apsw.Error as error:
         raise StoreUnreadable(path, str(error)) from error
     return connection
@@ -175,7 +177,7 @@ class _SocketListener:
 
 async def _listen(address: AnyAddress) -> Listener:
     if isinstance(address, UnixAddress):
-        return await _listen_unix(address)
+        return _listen_unix(address)
     listeners = await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     # A name may stand for several addresses; one listener serves the first, as the address says.
     for surplus in listeners[1:]:
@@ -184,19 +186,20 @@ async def _listen(address: AnyAddress) -> Listener:
     return _SocketListener(listeners[0], Address(host, port))
 
 
-async def _listen_unix(address: UnixAddress) -> Listener:
-    socket = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+def _listen_unix(address: UnixAddress) -> Listener:
+    plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The mask is set for the bind alone: the file must never exist with wider rights, not for an instant.
+    # It is the whole process's, so nothing else may run meanwhile: trio's own bind would go to a thread.
     before = os.umask(0o177)
     try:
-        await socket.bind(str(address.path))
+        plain.bind(str(address.path))
+        plain.listen(BACKLOG)
     except BaseException:
-        socket.close()
+        plain.close()
         raise
     finally:
         os.umask(before)
-    socket.listen(BACKLOG)
-    return _SocketListener(trio.SocketListener(socket), address)
+    return _SocketListener(trio.SocketListener(trio.socket.from_stdlib_socket(plain)), address)
 
 
 class _LoopClock:

@@ -75,12 +75,12 @@ class System:
         self.name = name
         self.seams = seams
         self.backend = current_backend()
-        self.now: Callable[[], float] = self.backend.now
+        self.now: Callable[[], float] = self.backend.clock()
         self.stop_deadline = stop_deadline
         self.kill_grace = kill_grace
         self.events = EventStream()
         self.counters = Counters()
-        self.deadlines = DeadlineHeap(self.backend.now)
+        self.deadlines = DeadlineHeap(self.now)
         self.registry = Registry(self)
         self.closing = False
         self.tasks_left = 0
@@ -186,9 +186,9 @@ class System:
         """How many tasks of actors run now; zero after a clean stop."""
         return self._live
 
-    def correlate(self) -> str:
-        """Return a new correlation id, for a question that starts a chain."""
-        return f"{self.name}-{next(self._correlations)}"
+    def correlate(self) -> int:
+        """Return a new correlation number, for a question that starts a chain."""
+        return next(self._correlations)
 
     def cell_started(self, cell: Cell) -> None:
         """Take a cell at the top of the system among those that the end of the system stops."""

@@ -104,6 +104,8 @@ class EventStream:
         subscribers: tuple[Subscription | Callable[[Event], None], ...]
         subscribers = (*self._subscriptions, *self._callbacks)
         for subscriber in subscribers:
+            if subscriber not in self._subscriptions and subscriber not in self._callbacks:
+                continue  # removed while this very event was handed out
             try:
                 subscriber(event)
             except Exception as error:  # noqa: BLE001 - a watcher must not fail what it watches

@@ -25,7 +25,7 @@ def check_file(file: Path, environ: Mapping[str, str], *, json: bool) -> int:
             problems = [str(problem) for problem in error.problems]
             _write({"valid": False, "problems": problems})
         else:
-            sys.stderr.write(f"holdfast: {error}\n")
+            sys.stderr.writelines(f"holdfast: {problem}\n" for problem in error.problems)
         return ExitStatus.CONFIGURATION
     shown = configuration.describe()
     if json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,11 +19,11 @@ from typing import Annotated, TypeVar
 
 import msgspec
 import trio
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from holdfast.actors.app.places import control_socket
 from holdfast.runtime import HoldfastError, Seams
-from holdfast.runtime.control import NoDaemon, ask_daemon, stream_daemon
+from holdfast.runtime.control import ControlError, NoDaemon, ask_daemon, stream_daemon
 from holdfast.runtime.daemon import ExitStatus
 
 __all__ = ["app", "main"]
@@ -32,6 +33,11 @@ T = TypeVar("T")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for programs.")]
 Control = Annotated[
     Path | None, Parameter(name="--control", help="The daemon's control socket; the user's own by default.")
+]
+Hub = Annotated[bool, Parameter(name="--hub", negative="", help="The tree of the embedded hub instead.")]
+Script = Annotated[
+    Path | None,
+    Parameter(name="--script", help="Another script of faults than the one that ships with the demo."),
 ]
 Config = Annotated[Path | None, Parameter(name=["--config", "-c"], help="A TOML file.")]
 
@@ -45,8 +51,17 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
     exit_on_error=False,
-    print_error=True,
+    print_error=False,
 )
+
+# Of an argument that is no good, in an error message: enough to recognise it.
+SHOWN_MAX = 80
+
+# What a shell reports of a program that SIGINT ended.
+INTERRUPTED = 130
+
+# The daemon has 10 s for its ordered stop and 5 s to disconnect before that.
+STOP_TIMEOUT = 30.0
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,22 +70,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _status_of(arguments: list[str] | None) -> int:
-    from cyclopts import CycloptsError
-
     try:
         status = app(arguments)
-    except CycloptsError:
-        return ExitStatus.USAGE
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _complain(f"{error}  Try 'holdfast --help'.", ExitStatus.USAGE)
     except NoDaemon as error:
-        return _complain(error, ExitStatus.UNAVAILABLE)
+        return _complain(str(error), ExitStatus.UNAVAILABLE)
     except HoldfastError as error:
-        return _complain(error, _status_for(error))
+        return _complain(str(error), _status_for(error))
     except BrokenPipeError:
         # Whoever read the output went away (`holdfast events | head`): that is how they end it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.CLEAN
+    except OSError as error:
+        # The disk is full, a file cannot be opened: the world's fault, and not worth a traceback.
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", ExitStatus.FAILED)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return status if isinstance(status, int) else ExitStatus.CLEAN
 
 
@@ -80,8 +98,10 @@ def _status_for(error: HoldfastError) -> ExitStatus:
     return ExitStatus.CONFIGURATION if isinstance(error, ConfigurationError) else ExitStatus.FAILED
 
 
-def _complain(error: Exception, status: ExitStatus) -> ExitStatus:
-    print(f"holdfast: {error}", file=sys.stderr)
+def _complain(text: str, status: ExitStatus) -> ExitStatus:
+    """Say what is wrong, each line under the program's name: several problems are several lines."""
+    for line in text.splitlines():
+        print(f"holdfast: {line}", file=sys.stderr)
     return status
 
 
@@ -91,6 +111,11 @@ def run(*, config: Config = None, control: Control = None, json: Json = False) -
 
     Without a configured connection.url it connects to an embedded hub of its own.
     """
+    # Said before the heavy imports: people see at once that something happens.
+    source = (
+        f"the configuration is {config}" if config is not None else "no --config: defaults and environment"
+    )
+    print(f"holdfast: starting; {source}", file=sys.stderr, flush=True)
     from holdfast.actors.app.run import RunOptions, run_daemon
 
     options = RunOptions(config=config, control=_control(control), json=json, environ=os.environ)
@@ -128,25 +153,30 @@ def status(*, control: Control = None, json: Json = False) -> int:
 
 
 @app.command
-def tree(*, control: Control = None, json: Json = False) -> int:
+def tree(*, hub: Hub = False, control: Control = None, json: Json = False) -> int:
     """Show the daemon's supervision tree."""
     from holdfast.actors.app.display import show_tree
 
-    found = _ask(control, "tree")
+    found = _ask(control, "tree", of="hub" if hub else "client")
     return _print(found) if json else show_tree(found)
 
 
 @app.command
 def events(*, control: Control = None, json: Json = False) -> int:
     """Follow what happens in the daemon, one line an event, until interrupted."""
-    from holdfast.actors.app.display import show_event
+    from holdfast.actors.app.display import console, form_line
+
+    out = console()
 
     async def follow() -> int:
-        async for event in stream_daemon(_control(control), "events", seams=Seams()):
-            if json:
-                _print(event)
-            else:
-                show_event(event)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_reader_left, nursery.cancel_scope)
+            async for event in stream_daemon(_control(control), "events", seams=Seams()):
+                if json:
+                    _print(event)
+                else:
+                    out.print(form_line(msgspec.convert(event, dict[str, object])))
+            nursery.cancel_scope.cancel()
         return ExitStatus.CLEAN
 
     return _in_trio(follow)
@@ -171,27 +201,58 @@ def send(
 ) -> int:
     """Send a JSON object as a message of the daemon's session; it is on disk when this returns."""
     try:
-        decoded: object = msgspec.json.decode(payload)
-    except msgspec.DecodeError as error:
-        print(f"holdfast: the payload must be a JSON object, got {payload!r}: {error}", file=sys.stderr)
-        return ExitStatus.USAGE
-    found = _ask(control, "send", payload=decoded, channel=channel, type=type)
-    return _print(found) if json else _say(f"accepted {found}")
+        decoded = msgspec.json.decode(payload, type=dict[str, object])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        shown = payload if len(payload) <= SHOWN_MAX else payload[:SHOWN_MAX] + "…"
+        return _complain(f"PAYLOAD must be a JSON object, got {shown!r}: {error}", ExitStatus.USAGE)
+    found = msgspec.convert(
+        _ask(control, "send", payload=decoded, channel=channel, type=type), dict[str, str]
+    )
+    return _print(found) if json else _say(f"accepted as {found['id']}")
 
 
 @app.command
 def stop(*, control: Control = None, json: Json = False) -> int:
-    """Stop the daemon: drain, disconnect, stop everything in order."""
+    """Stop the daemon: drain, disconnect, stop everything in order; returns when it has ended."""
     found = _ask(control, "stop")
-    return _print(found) if json else _say("stopping")
+    if not _in_trio(functools.partial(_wait_released, _control(control))):
+        raise ControlError(f"the daemon was asked to stop and is still at it after {STOP_TIMEOUT:g} s")
+    return _print(found) if json else _say("stopped")
 
 
 @app.command
-def demo(*, json: Json = False) -> int:
+def demo(*, script: Script = None, json: Json = False) -> int:
     """Prove it: real processes, real faults, nothing lost.  Takes up to a minute; writes build/demo.json."""
     from holdfast.actors.app.demo import run_demo
 
-    return _in_trio(functools.partial(run_demo, json=json))
+    return _in_trio(functools.partial(run_demo, script, json=json))
+
+
+async def _wait_released(control: Path) -> bool:
+    """Wait until no process holds the claim on the control socket; false when it takes too long."""
+    from holdfast.actors.app.claims import AlreadyClaimed, claim
+
+    with trio.move_on_after(STOP_TIMEOUT):
+        while True:
+            try:
+                with claim(control, instead="wait"):
+                    return True
+            except AlreadyClaimed:
+                await trio.sleep(0.05)
+    return False
+
+
+async def _until_reader_left(scope: trio.CancelScope) -> None:
+    """End when nobody reads the pipe any more: the next event, which would tell, may be hours away."""
+    try:
+        descriptor = sys.stdout.fileno()
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            return
+        # Nothing can be read from this end of a pipe; what wakes the wait is the other end's going.
+        await trio.lowlevel.wait_readable(descriptor)
+    except (OSError, ValueError):
+        return  # no descriptor to wait on, or a system that cannot: the next write tells
+    scope.cancel()
 
 
 def _control(given: Path | None) -> Path:

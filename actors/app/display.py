@@ -23,7 +23,6 @@ __all__ = [
     "describe",
     "event_line",
     "form_line",
-    "show_event",
     "show_status",
     "show_tree",
     "style_of",
@@ -54,9 +53,17 @@ _STYLES = (
 )
 
 
+class _PipeConsole(Console):
+    """A console whose reader may go away: that is for the command line to judge, not for rich."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error through; rich would end the process with status 1."""
+        raise  # noqa: PLE0704 - called from the handler of the BrokenPipeError
+
+
 def console(stream: TextIO | None = None, *, stderr: bool = False) -> Console:
     """Return the console that people read; rich finds out what the terminal can do."""
-    return Console(file=stream, stderr=stderr, highlight=False, soft_wrap=True)
+    return _PipeConsole(file=stream, stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def describe(event: Event) -> str:
@@ -100,7 +107,15 @@ def style_of(name: str) -> str:
 
 
 def _pairs(payload: Mapping[str, object]) -> str:
-    return "  ".join(f"{key}={value}" for key, value in payload.items() if key != "at" and value is not None)
+    return "  ".join(
+        f"{key}={_short(value)}"
+        for key, value in payload.items()
+        if key != "at" and value is not None and value != ""
+    )
+
+
+def _short(value: object) -> object:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 _STATES = (
@@ -126,16 +141,13 @@ def show_tree(tree: object) -> int:
     return ExitStatus.CLEAN
 
 
-def show_event(form: object) -> None:
-    """Print an event that came over the control socket."""
-    console().print(form_line(msgspec.convert(form, dict[str, object])))
-
-
 def show_status(status: object) -> int:
     """Print what `status` answered."""
     out = console()
     for name, value in _flat("", status):
-        out.print(Text.assemble((f"{name:<28}", "dim"), str(value)))
+        # What is not there is in `--json`; people look for what is.
+        if value not in (None, "", []):
+            out.print(Text.assemble((f"{name:<28}", "dim"), str(value)))
     return ExitStatus.CLEAN
 
 

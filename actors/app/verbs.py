@@ -7,90 +7,126 @@ fault injection: it is how the demo and a staging environment prove a tree.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 
+import attrs
 import msgspec
 
 from holdfast.actors.app.display import describe
+from holdfast.actors.auth.messages import GetAuthState
 from holdfast.actors.client.events import event_form
 from holdfast.actors.client.facade import Client
-from holdfast.runtime import HoldfastError, InjectedFault, System
+from holdfast.actors.client.topology import siblings
+from holdfast.runtime import AskError, HoldfastError, InjectedFault, Ref, System
 from holdfast.runtime.control import ControlError, Verbs
-from holdfast.supervisors import SupervisorHandle, restart_path, snapshot
+from holdfast.supervisors import NoSuchChild, restart_path, snapshot
 
-__all__ = ["InjectedCrash", "daemon_verbs"]
+__all__ = ["DaemonDoor", "InjectedCrash", "daemon_verbs"]
 
 # A watcher that is this far behind the daemon's events is told how many it missed.
 EVENTS_CAPACITY = 4096
+
+# A full restart may drain for 5 s, stop for 10 s and start after a back-off.
+RESTART_TIMEOUT = 28.0
+
+OWN_TREE = "client"
 
 
 class InjectedCrash(HoldfastError):
     """A crash that somebody asked for."""
 
 
-def daemon_verbs(
-    client: Client,
-    root: SupervisorHandle,
-    *,
-    started_at: float,
-    addresses: Mapping[str, str],
-    fault_injection: Callable[[], bool],
-    ask_to_stop: Callable[[], None],
-) -> Verbs:
+@attrs.frozen
+class DaemonDoor:
+    """What the verbs of one daemon act on."""
+
+    client: Client
+    started_at: float
+    addresses: Mapping[str, str]
+    fault_injection: Callable[[], bool]
+    """Asked each time: a re-read configuration may have changed it."""
+    ask_to_stop: Callable[[], None]
+    other_trees: Mapping[str, tuple[System, Ref]] = {}
+    """Systems beside the client's in the same process, such as the embedded hub, and their roots."""
+
+
+def daemon_verbs(door: DaemonDoor) -> Verbs:
     """Return the verbs of one daemon."""
+    client = door.client
     system = client.system
 
     async def status(_arguments: Mapping[str, object]) -> object:
-        state = await client.state()
-        delivery = await client.delivery_state()
         return {
-            "state": msgspec.to_builtins(state),
-            "delivery": msgspec.to_builtins(delivery),
-            "authenticated": await client.is_authenticated(),
-            "uptime": round(system.now() - started_at, 3),
-            "addresses": dict(addresses),
+            "pid": os.getpid(),
+            "uptime": round(system.now() - door.started_at, 3),
+            "state": msgspec.to_builtins(await client.state()),
+            "auth": await _auth(system),
+            "delivery": msgspec.to_builtins(await client.delivery_state()),
+            "addresses": dict(door.addresses),
             "statistics": _statistics(system),
         }
 
-    async def tree(_arguments: Mapping[str, object]) -> object:
-        return msgspec.to_builtins(await snapshot(system, root.ref))
+    async def tree(arguments: Mapping[str, object]) -> object:
+        trees = {OWN_TREE: (system, client.root.ref), **door.other_trees}
+        wanted = arguments.get("of", OWN_TREE)
+        found = trees.get(wanted) if isinstance(wanted, str) else None
+        if found is None:
+            raise ControlError(f"this daemon has the trees {', '.join(trees)}; got {wanted!r}")
+        return msgspec.to_builtins(await snapshot(*found))
 
     async def restart(arguments: Mapping[str, object]) -> object:
         path = _text(arguments, "path")
-        await restart_path(system, path)
+        try:
+            await restart_path(system, path, timeout=RESTART_TIMEOUT)
+        except NoSuchChild as error:
+            why = f"{path!r} cannot be restarted: {error}; 'holdfast tree' lists the paths"
+            raise ControlError(why) from error
         return {"restarted": path}
 
     async def stop(_arguments: Mapping[str, object]) -> object:
-        ask_to_stop()
-        return {"stopping": True}
+        door.ask_to_stop()
+        return {"stopping": True, "pid": os.getpid()}
 
     async def crash(arguments: Mapping[str, object]) -> object:
-        if not fault_injection():
+        if not door.fault_injection():
             raise ControlError(
                 "this daemon takes no faults: set development.fault_injection = true in its configuration"
             )
         return _crash(system, _text(arguments, "path"))
 
     async def send(arguments: Mapping[str, object]) -> object:
-        try:
-            payload = msgspec.convert(arguments.get("payload"), dict[str, object])
-        except msgspec.ValidationError as error:
-            raise ControlError(f"payload must be a JSON object: {error}") from error
-        channel = arguments.get("channel")
-        kind = arguments.get("type", "msg.publish")
-        if not isinstance(kind, str) or not (channel is None or isinstance(channel, str)):
-            raise ControlError("type must be a string, and channel a string or nothing")
-        return {"id": await client.send(payload, type=kind, channel=channel)}
+        return await _send(client, arguments)
 
     return {
         "status": status,
         "tree": tree,
-        "events": lambda _arguments: _events(system, started_at),
+        "events": lambda _arguments: _events(system, door.started_at),
         "restart": restart,
         "stop": stop,
         "crash": crash,
         "send": send,
     }
+
+
+async def _auth(system: System) -> dict[str, object]:
+    try:
+        found = await siblings(system).auth.ask(GetAuthState())
+    except AskError as error:
+        # In the middle of a restart; the rest of the status is worth having.
+        return {"phase": "unknown", "reason": str(error)}
+    return {name: value for name, value in msgspec.structs.asdict(found).items() if value is not None}
+
+
+async def _send(client: Client, arguments: Mapping[str, object]) -> object:
+    payload = arguments.get("payload")
+    if not isinstance(payload, dict):
+        raise ControlError(f"payload must be a JSON object, got {type(payload).__name__}")
+    channel, kind = arguments.get("channel"), arguments.get("type", "msg.publish")
+    if not isinstance(kind, str) or not (channel is None or isinstance(channel, str)):
+        raise ControlError("type must be a string, and channel a string or nothing")
+    accepted = msgspec.convert(payload, dict[str, object])
+    return {"id": await client.send(accepted, type=kind, channel=channel)}
 
 
 async def _events(system: System, started_at: float) -> AsyncGenerator[object, None]:
@@ -112,7 +148,8 @@ def _crash(system: System, path: str) -> object:
     if slot is None or slot.cell is None:
         raise ControlError(f"nothing runs at {path!r}; 'holdfast tree' lists the paths")
     slot.ref.tell(InjectedFault(InjectedCrash(f"somebody asked {path} to crash")))
-    return {"crashed": path, "incarnation": slot.incarnation}
+    # The wall clock's time lets it be compared with what other processes wrote down.
+    return {"crashed": path, "incarnation": slot.incarnation, "at": system.seams.wall_clock.now()}
 
 
 def _statistics(system: System) -> dict[str, object]:

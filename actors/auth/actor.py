@@ -40,6 +40,7 @@ from holdfast.actors.auth.messages import (
     GetToken,
     ListenerBehind,
     Logout,
+    TokenExpiring,
     TokenRejected,
     ValidateToken,
 )
@@ -108,6 +109,10 @@ class AuthActor(Actor):
     @on(TokenRejected)
     def token_rejected(self, message: TokenRejected) -> None:
         self._step(RejectionReported(self._waiter(), message.generation))
+
+    @on(TokenExpiring)
+    def token_expiring(self, message: TokenExpiring) -> None:
+        self._step(RejectionReported(self._waiter(), message.generation, refused=False))
 
     @on(ValidateToken)
     def validate_token(self, _message: ValidateToken) -> None:

@@ -63,6 +63,7 @@ class ValidationRequested:
 class RejectionReported:
     waiter: int
     generation: int
+    refused: bool = True  # or it only ends soon, and serves on until there is a newer one
 
 
 @attrs.frozen
@@ -234,8 +235,11 @@ class AuthMachine:
 
     def _reject(self, asked: RejectionReported, now: float) -> list[Effect]:
         # Only the latest token can be rejected; for an older one the answer is that there is a newer one.
-        if asked.generation == self.memory.generation:
+        latest = asked.generation == self.memory.generation
+        if latest and asked.refused:
             self.memory = attrs.evolve(self.memory, rejected=True)
+        elif latest and self.memory.usable(now) and not self.memory.paused(now):
+            return self._wait(asked, self.memory.renewal_kind(now, self._settings), now)
         return self._get_token(asked, now)
 
     def _validate(self, asked: ValidationRequested, now: float) -> list[Effect]:
@@ -356,8 +360,7 @@ class AuthMachine:
     def _give_up(self, failure: ExchangeFailure, now: float) -> list[Effect]:
         """Credentials, permission or certificate: asking again cures nothing."""
         self.memory = self.memory.refused(failure, now, self._settings)
-        news = self._require_reauth(failure.error)
-        return [*news, Emit(failure.event), *self._serve_all(failure, now)]
+        return [*self._require_reauth(failure.error), Emit(failure.event), *self._serve_all(failure, now)]
 
     def _require_reauth(self, reason: str) -> list[Effect]:
         memory = self.memory

@@ -25,6 +25,7 @@ __all__ = [
     "TokenAcquired",
     "TokenChanged",
     "TokenExpired",
+    "TokenExpiring",
     "TokenLost",
     "TokenRefreshed",
     "TokenRejected",
@@ -101,6 +102,15 @@ class GetToken(Request[Token], frozen=True):
 
 class TokenRejected(Request[Token], frozen=True):
     """A server refused the token of this generation: answer a newer one, renewing at most once for it."""
+
+    generation: int
+
+
+class TokenExpiring(Request[Token], frozen=True):
+    """A server says that the token of this generation ends soon: answer a newer one, or this one again.
+
+    Nothing was refused: while it cannot be renewed, it serves on until it ends.
+    """
 
     generation: int
 

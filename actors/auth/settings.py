@@ -159,17 +159,22 @@ def _check_endpoint(settings: AuthSettings) -> None:
         url = urlsplit(endpoint)
         host, _port = url.hostname, url.port
     except ValueError as error:
-        raise InvalidAuthSettings(f"{wanted}, not {endpoint!r}: {error}") from None
+        raise InvalidAuthSettings(f"{wanted}, not {_shown(endpoint)!r}: {error}") from None
     if url.username is not None or url.password is not None:
         # Not shown: it may hold a password.
         raise InvalidAuthSettings(f"{wanted}, without a user name or password: put the key into api_key")
     if url.scheme not in ("https", "http") or not host or url.query or url.fragment:
-        raise InvalidAuthSettings(f"{wanted}, without query or fragment, not {endpoint!r}")
+        raise InvalidAuthSettings(f"{wanted}, without query or fragment, not {_shown(endpoint)!r}")
     if url.scheme == "http" and not settings.allow_plaintext and not is_loopback(host):
         raise InvalidAuthSettings(
             f"api_endpoint must be https, not {endpoint!r}: over http the API key would travel readable; "
             f"only loopback needs no TLS, anything else needs allow_plaintext"
         )
+
+
+def _shown(endpoint: str) -> str:
+    """The endpoint as an error may show it: a key may stand before the host, or in what follows the path."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", endpoint)[0])
 
 
 _RULES = (_check_shares, _check_times, _check_counts, _check_api_key, _check_endpoint)

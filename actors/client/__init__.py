@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from holdfast.actors.client.embed import open_client
 from holdfast.actors.client.facade import Client, SendFailed
-from holdfast.actors.client.messages import ConnectFailed, ConnectTimeout
+from holdfast.actors.client.messages import ConnectFailed, ConnectTimeout, InvalidArgument
 
-__all__ = ["Client", "ConnectFailed", "ConnectTimeout", "SendFailed", "open_client"]
+__all__ = ["Client", "ConnectFailed", "ConnectTimeout", "InvalidArgument", "SendFailed", "open_client"]

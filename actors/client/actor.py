@@ -44,6 +44,9 @@ R = TypeVar("R")
 AVATAR_TIMEOUT = 40.0
 TOKEN_TIMEOUT = 30.0
 
+# The waiter of what nobody has asked for.
+NOBODY = 0
+
 
 class ClientActor(Actor):
     """Coordinates auth, link and avatar for the embedder."""
@@ -58,6 +61,8 @@ class ClientActor(Actor):
         self._avatar = avatar
         self._avatar_id = avatar_id
         self._machine = machine.ClientMachine()
+        self._heard: LinkState | None = None
+        """What reconnect said last; an answer of the socket about anything earlier comes too late."""
         self._waiters: dict[int, ReplyToken] = {}
         self._asked = 0
 
@@ -65,6 +70,7 @@ class ClientActor(Actor):
         """Learn where the link stands: this may be a restart in the middle of a session."""
         self._step(machine.Started(wanted=self._intent.wanted, avatar=bool(self._avatar_id)))
         self.context.watch(self._reconnect)
+        self.context.watch(self._avatar)
         self.context.ask_later(self._reconnect, GetLinkState(), key="link")
 
     # ---- heard -------------------------------------------------------------------------------------
@@ -95,6 +101,7 @@ class ClientActor(Actor):
 
     @on(LinkStateChanged)
     def link_state_changed(self, message: LinkStateChanged) -> None:
+        self._heard = message.current
         if message.current.state == "connected":
             # The session's name belongs to the announcement; the socket knows it.
             self.context.ask_later(self._socket, GetSocketState(), key=("session", message))
@@ -111,13 +118,19 @@ class ClientActor(Actor):
             self._step(machine.Validated(valid=False, error=message.reason))
 
     @on(Down)
-    def reconnect_ended(self, _message: Down) -> None:
-        # Asked at once, answered by the next incarnation as soon as it serves.
-        self.context.ask_later(self._reconnect, GetLinkState(), key="link", timeout=TOKEN_TIMEOUT)
+    def sibling_ended(self, message: Down) -> None:
+        """Ask the next incarnation at once; it answers as soon as it serves."""
+        if message.path == self._reconnect.path:
+            self.context.ask_later(self._reconnect, GetLinkState(), key="link", timeout=TOKEN_TIMEOUT)
+        elif self._machine.avatar == "open":
+            # Its session went with it.
+            self._step(machine.RecoverRequested(NOBODY, "avatar_failure"))
 
     @on(Answer)
     def answered(self, message: Answer) -> None:
         match message.key:
+            case ("session", LinkStateChanged() as change) if change.current is not self._heard:
+                pass
             case ("session", LinkStateChanged() as change):
                 session = getattr(message.value, "session", None) or ""
                 self._step(machine.LinkChanged(change.current, session))
@@ -153,8 +166,8 @@ class ClientActor(Actor):
                     _ORDERS[what](self)
 
     def _answer(self, waiter: int, value: object) -> None:
-        token = self._waiters.pop(waiter)
-        if token.expired:
+        token = self._waiters.pop(waiter, None)
+        if token is None or token.expired:
             return
         if isinstance(value, Exception):
             token.fail(value)

@@ -46,6 +46,7 @@ LEVELS: tuple[tuple[str, Level], ...] = (
     ("error:", Level.WARN),
     ("session:error", Level.WARN),
     ("message:undeliverable", Level.ERROR),
+    ("message:unreadable", Level.ERROR),
     ("store:failed", Level.ERROR),
 )
 

@@ -30,12 +30,14 @@ from holdfast.actors.avatar.messages import (
     InterruptSpeech,
     SynchronizeWithVoice,
 )
+from holdfast.actors.client.arguments import audio, json_object, optional_text, text, whole_number
 from holdfast.actors.client.messages import (
     ClientState,
     ConnectClient,
     ConnectTimeout,
     DisconnectClient,
     GetClientState,
+    MessageUnreadable,
     RecoverFromError,
     RecoveryKind,
     RetryLink,
@@ -43,6 +45,7 @@ from holdfast.actors.client.messages import (
     UnknownRecovery,
     ValidateSystemState,
 )
+from holdfast.actors.client.received import ReceivedMessage, read_message
 from holdfast.actors.client.settings import ClientSettings
 from holdfast.actors.client.topology import Siblings
 from holdfast.actors.delivery.messages import (
@@ -76,6 +79,9 @@ R = TypeVar("R")
 # Asked again this soon after the actor behind a question crashed; its restart takes less.
 AGAIN_AFTER = 0.05
 
+# A message that crashes whoever takes it is tried this often: half of the session's budget.
+SEND_CRASHES = 3
+
 
 class SendFailed(HoldfastError):
     """Whether a message was accepted is unknown: send it again with this `id`, or not at all."""
@@ -86,17 +92,6 @@ class SendFailed(HoldfastError):
             f"sending it again with the same id cannot double it"
         )
         self.id = id
-
-
-class ReceivedMessage(msgspec.Struct, frozen=True):
-    """A message of the hub, as the application sees it."""
-
-    id: str
-    type: str
-    channel: str | None
-    payload: dict[str, object]
-    re: str | None
-    """The id of the message that this one answers."""
 
 
 class Client:
@@ -136,7 +131,7 @@ class Client:
 
     async def reconnect(self) -> None:
         """Try the link now: leaves `failed` and `suspended`, and cuts a back-off short."""
-        await self._refs.client.ask(RetryLink())
+        await self._ask_through(self._refs.client, RetryLink, 5.0)
 
     async def state(self) -> ClientState:
         """Return where the session stands."""
@@ -172,20 +167,22 @@ class Client:
 
         It survives a reconnect, the crash of any actor, a full restart and a kill of
         the process, in order.  Raises `SendFailed` (the outcome is unknown: repeat
-        with the id), `OutboxFull`, `MessageTooLarge`, `MessageInvalid` or
-        `StoreUnavailable` (nothing was accepted).
+        with the id), `OutboxFull`, `MessageTooLarge`, `MessageInvalid`, `InvalidArgument`
+        or `StoreUnavailable` (nothing was accepted).
         """
         # Chosen before the first attempt: asked again with the same id, delivery accepts it once.
-        message_id = id if id is not None else self.new_id()
-        raw = msgspec.Raw(msgspec.json.encode(payload))
+        message_id = text("id", id) if id is not None else self.new_id()
+        raw = msgspec.Raw(json_object("payload", payload))
+        type, channel = text("type", type), optional_text("channel", channel)  # noqa: A001
         timeout = self._settings().send_timeout
         try:
             await self._ask_through(
                 self._refs.delivery,
                 lambda: Append(id=message_id, type=type, channel=channel, payload=raw),
                 timeout,
+                crashes=SEND_CRASHES,
             )
-        except (AskTimeout, ActorCrashed) as error:
+        except (AskTimeout, ActorCrashed, ActorGone) as error:
             raise SendFailed(message_id, timeout, error) from error
         return message_id
 
@@ -209,8 +206,11 @@ class Client:
         channel: str | None = None,
     ) -> None:
         """Send what is worthless later: dropped, and counted, when the link is down."""
-        raw = msgspec.Raw(msgspec.json.encode(payload))
-        self._refs.delivery.tell(AppendVolatile(type=type, channel=channel, payload=raw))
+        raw = msgspec.Raw(json_object("payload", payload))
+        volatile = AppendVolatile(
+            type=text("type", type), channel=optional_text("channel", channel), payload=raw
+        )
+        self._refs.delivery.tell(volatile)
 
     async def receive(self) -> ReceivedMessage:
         """Wait for the next message, in order.
@@ -220,11 +220,14 @@ class Client:
         between sees the batch again.  Within one process nothing comes twice.
         """
         async with self._receiving:
-            while not self._inbox:
-                await self._fetch(self._settings().receive_wait)
-            message = self._inbox.popleft()
-            self._processed = message.position
-            return _received(message)
+            while True:
+                while not self._inbox:
+                    await self._fetch()
+                message = self._inbox.popleft()
+                self._processed = message.position
+                received = self._read(message)
+                if received is not None:
+                    return received
 
     async def receive_batch(self) -> list[ReceivedMessage]:
         """Wait for messages and return all that were fetched together, in order; never none.
@@ -232,12 +235,15 @@ class Client:
         For applications that write down many at once; committed like those of `receive`.
         """
         async with self._receiving:
-            while not self._inbox:
-                await self._fetch(self._settings().receive_wait)
-            batch = list(self._inbox)
-            self._inbox.clear()
-            self._processed = batch[-1].position
-            return [_received(message) for message in batch]
+            batch: list[ReceivedMessage] = []
+            while not batch:
+                while not self._inbox:
+                    await self._fetch()
+                readable = (self._read(message) for message in self._inbox)
+                batch = [message for message in readable if message is not None]
+                self._processed = self._inbox[-1].position
+                self._inbox.clear()
+            return batch
 
     async def messages(self) -> AsyncIterator[ReceivedMessage]:
         """Yield messages for ever, as `receive` does."""
@@ -245,23 +251,29 @@ class Client:
             yield await self.receive()
 
     async def commit(self) -> None:
-        """Commit everything received so far as processed: it is not delivered again, not even after a kill."""
-        async with self._receiving:
-            if not self._inbox:
-                await self._fetch(0.0)
-                return
-            # What was fetched and not handed out comes again with the next fetch.
-            self._inbox.clear()
-            await self._fetch(0.0)
+        """Commit everything received so far as processed: it does not come again, not even after a kill."""
+        # Asked beside whoever waits in `receive`, for the commit alone: what this answers, that answers too.
+        await self._take(limit=1, wait=0.0)
 
-    async def _fetch(self, wait: float) -> None:
+    def _read(self, message: Inbound) -> ReceivedMessage | None:
+        """Return the message as the application sees it; None, and an event, when nobody can read it."""
+        read = read_message(message)
+        if isinstance(read, MessageUnreadable):
+            self.system.events.publish(read)
+            return None
+        return read
+
+    async def _fetch(self) -> None:
         settings = self._settings()
-        batch: Batch = await self._ask_through(
+        batch = await self._take(limit=settings.receive_batch, wait=settings.receive_wait)
+        self._inbox.extend(batch.messages)
+
+    async def _take(self, *, limit: int, wait: float) -> Batch:
+        return await self._ask_through(
             self._refs.delivery,
-            lambda: Take(after=self._processed, limit=settings.receive_batch, wait=wait),
+            lambda: Take(after=self._processed, limit=limit, wait=wait),
             wait + 10.0,
         )
-        self._inbox.extend(batch.messages)
 
     async def delivery_state(self) -> DeliveryState:
         """Return the depths of outbox and inbox and the counters of delivery."""
@@ -271,12 +283,13 @@ class Client:
 
     async def preserve_state(self, state: Mapping[str, object], *, name: str = "application") -> None:
         """Keep an application's state over reconnects, restarts and the process's end (A2.5)."""
-        raw = msgspec.json.encode(state)
-        await self._ask_through(self._refs.delivery, lambda: PreserveState(name=name, state=raw), 10.0)
+        request = PreserveState(name=text("name", name), state=json_object("state", state))
+        await self._ask_through(self._refs.delivery, lambda: request, 10.0)
 
     async def preserved_state(self, *, name: str = "application") -> dict[str, object] | None:
         """Return what was preserved, or None."""
-        raw = await self._ask_through(self._refs.delivery, lambda: GetPreservedState(name=name), 10.0)
+        request = GetPreservedState(name=text("name", name))
+        raw = await self._ask_through(self._refs.delivery, lambda: request, 10.0)
         return None if raw is None else msgspec.json.decode(raw, type=dict[str, object])
 
     # ---- avatar ------------------------------------------------------------------------------------
@@ -285,7 +298,11 @@ class Client:
         self, avatar_id: str, *, quality: str = "high", background: str = "transparent"
     ) -> AvatarSession:
         """Open an avatar session (A6.1); an `AvatarError` says why there is none."""
-        request = InitializeSession(avatar_id=avatar_id, quality=quality, background=background)
+        request = InitializeSession(
+            avatar_id=text("avatar_id", avatar_id),
+            quality=text("quality", quality),
+            background=text("background", background),
+        )
         return await self._refs.avatar.ask(request, timeout=40.0)
 
     async def synchronize_with_voice(
@@ -294,7 +311,10 @@ class Client:
         """Let the avatar speak this audio (A6.2): PCM s16le mono, 24 kHz."""
         await self._refs.avatar.ask(
             SynchronizeWithVoice(
-                voice_id=voice_id, speaking=speaking, audio_data=audio_data, sample_rate=sample_rate
+                voice_id=text("voice_id", voice_id),
+                speaking=bool(speaking),
+                audio_data=audio("audio_data", audio_data),
+                sample_rate=whole_number("sample_rate", sample_rate),
             )
         )
 
@@ -314,13 +334,13 @@ class Client:
 
     async def validate_system_state(self) -> SystemStatus:
         """Look for a lost token and mend it (A4.4)."""
-        return await self._refs.client.ask(ValidateSystemState(), timeout=40.0)
+        return await self._ask_through(self._refs.client, ValidateSystemState, 40.0)
 
     async def recover_from_error(self, kind: RecoveryKind) -> bool:
         """Mend one kind of failure; True when it is mended."""
-        if kind not in {"auth_failure", "connection_failure", "avatar_failure"}:
+        if kind not in ("auth_failure", "connection_failure", "avatar_failure"):
             raise UnknownRecovery(kind)
-        return await self._refs.client.ask(RecoverFromError(kind=kind), timeout=40.0)
+        return await self._ask_through(self._refs.client, lambda: RecoverFromError(kind=kind), 40.0)
 
     def events(self, capacity: int = 1024, *, wanted: Callable[[Event], bool] | None = None) -> Subscription:
         """Subscribe to everything that happens, from now on; close the subscription when done.
@@ -340,29 +360,23 @@ class Client:
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
-    async def _ask_through(self, ref: Ref, make: Callable[[], Request[R]], timeout: float) -> R:
-        """Ask again when the actor crashes over the question, until the time is over.
+    async def _ask_through(
+        self, ref: Ref, make: Callable[[], Request[R]], timeout: float, *, crashes: float = float("inf")
+    ) -> R:
+        """Ask again when the actor ends over the question, until the time is over.
 
         Only for questions that may be asked twice: every one of this facade that goes this way is idempotent.
+        A question over which the actor has crashed `crashes` times is not asked once more.
         """
         deadline = self.system.now() + timeout
         while True:
             left = deadline - self.system.now()
             try:
                 return await ref.ask(make(), timeout=max(left, 0.001))
-            except (ActorCrashed, ActorGone):
-                if self.system.closing or deadline - self.system.now() <= AGAIN_AFTER:
+            except (ActorCrashed, ActorGone) as error:
+                crashes -= isinstance(error, ActorCrashed) and not error.outcome.orderly
+                # A root that has ended is nobody's to restart.
+                ended = self.system.closing or self.root.ref.slot.state == "stopped"
+                if ended or crashes <= 0 or deadline - self.system.now() <= AGAIN_AFTER:
                     raise
                 await trio.sleep(AGAIN_AFTER)
-
-
-def _received(message: Inbound) -> ReceivedMessage:
-    payload = bytes(message.payload)
-    return ReceivedMessage(
-        id=message.id,
-        type=message.type,
-        channel=message.channel,
-        # The socket let only JSON objects through.
-        payload=msgspec.json.decode(payload, type=dict[str, object]) if payload else {},
-        re=message.re,
-    )

@@ -67,13 +67,15 @@ OrderName: TypeAlias = Literal[
     "authenticate",
 ]
 
-DOWN = LinkState(state="disconnected", generation=0, attempt=0)
+# Not yet heard of: an incarnation that comes up in the middle of a session must not take it for closed.
+UNHEARD = LinkState(state="disconnected", generation=0, attempt=0)
 
 SOURCES: dict[RecoveryKind, str] = {
     "auth_failure": "auth",
     "connection_failure": "websocket",
     "avatar_failure": "avatar",
 }
+MENDING: dict[str, OrderName] = {"auth": "authenticate", "websocket": "retry_link", "avatar": "open_avatar"}
 
 
 # ---- facts -----------------------------------------------------------------------------------------
@@ -206,7 +208,7 @@ class ClientMachine:
 
     def __init__(self) -> None:
         self.phase: Phase = "idle"
-        self.link = DOWN
+        self.link = UNHEARD
         self.session = ""
         self.avatar = "off"
         self._avatar_wanted = False
@@ -224,7 +226,9 @@ class ClientMachine:
         """Take a fact and return what to do, in order."""
         match fact:
             case Started():
-                return self._started(fact)
+                # The link has kept its own intent; a new incarnation only has to learn where it stands.
+                self.phase, self._avatar_wanted = ("linking" if fact.wanted else "idle"), fact.avatar
+                return []
             case ConnectRequested():
                 return self._connect(fact.waiter)
             case TokenAnswered():
@@ -249,20 +253,16 @@ class ClientMachine:
 
     # -- up
 
-    def _started(self, fact: Started) -> list[Effect]:
-        self._avatar_wanted = fact.avatar
-        if not fact.wanted:
-            return []
-        # The link has kept its own intent; this incarnation only has to learn where it stands.
-        self.phase = "linking"
-        return []
-
     def _connect(self, waiter: int) -> list[Effect]:
         if self.phase == "ready" and self.link.state == "connected":
             return [Answer(waiter)]
         self._connecting.append(waiter)
-        if self.phase in {"authenticating", "opening_avatar"} or len(self._connecting) > 1:
+        # A disconnect under way is finished first, and then goes on here.
+        if self.phase in {"authenticating", "opening_avatar", "disconnecting"} or len(self._connecting) > 1:
             return []
+        return self._begin()
+
+    def _begin(self) -> list[Effect]:
         self.phase = "authenticating"
         self._announce = True
         return [Intend(wanted=True), Emit(Connecting()), Emit(Authenticating()), Order("get_token")]
@@ -290,6 +290,9 @@ class ClientMachine:
             return self._unlinked() if fact.state.state == "disconnected" else []
         if self.phase == "linking" and fact.state.state == "connected":
             return self._linked()
+        if self.phase == "linking" and fact.state.state == "disconnected":
+            # The incarnation before crashed between what it was asked and what it was about to order.
+            return [Order("link")]
         if fact.state.state == "failed" and self._connecting:
             self.phase = "idle"
             return self._answer_connecting(ConnectFailed("link", fact.state.reason, code=fact.state.code))
@@ -324,9 +327,9 @@ class ClientMachine:
 
     def _disconnect(self, waiter: int) -> list[Effect]:
         self._disconnecting.append(waiter)
-        if self.phase == "disconnecting":
-            return []
         refused = self._answer_connecting(ConnectFailed("client", "disconnect() was called meanwhile"))
+        if self.phase == "disconnecting":
+            return refused
         self.phase = "disconnecting"
         effects: list[Effect] = [Intend(wanted=False), *refused, Emit(Disconnecting()), Emit(CleanupAuth())]
         if self.avatar in {"open", "opening"}:
@@ -340,7 +343,8 @@ class ClientMachine:
         return self._unlink() if self.phase == "disconnecting" else []
 
     def _unlink(self) -> list[Effect]:
-        return self._unlinked() if self.link.state == "disconnected" else [Order("unlink")]
+        closed = self.link.state == "disconnected" and self.link is not UNHEARD
+        return self._unlinked() if closed else [Order("unlink")]
 
     def _unlinked(self) -> list[Effect]:
         if self.avatar == "closing":
@@ -348,7 +352,8 @@ class ClientMachine:
         self.phase = "idle"
         self._announce = False
         waiting, self._disconnecting = self._disconnecting, []
-        return [Emit(CleanupSession()), Emit(Disconnected()), *(Answer(waiter) for waiter in waiting)]
+        down: list[Effect] = [Emit(CleanupSession()), Emit(Disconnected()), *map(Answer, waiting)]
+        return [*down, *self._begin()] if self._connecting else down
 
     # -- mending
 
@@ -370,12 +375,7 @@ class ClientMachine:
         if source in self._recovering:
             return []
         self._recovering[source] = []
-        orders: dict[str, OrderName] = {
-            "auth": "authenticate",
-            "websocket": "retry_link",
-            "avatar": "open_avatar",
-        }
-        return [Emit(RecoveryStarted(source=source)), Order(orders[source])]
+        return [Emit(RecoveryStarted(source=source)), Order(MENDING[source])]
 
     def _mended(self, fact: Mended) -> list[Effect]:
         waiting = self._recovering.pop(fact.source, None)

@@ -25,6 +25,8 @@ __all__ = [
     "Disconnected",
     "Disconnecting",
     "GetClientState",
+    "InvalidArgument",
+    "MessageUnreadable",
     "Ready",
     "RecoverFromError",
     "RecoveryCompleted",
@@ -191,6 +193,14 @@ class ConnectTimeout(HoldfastError):
         self.timeout = timeout
 
 
+class InvalidArgument(HoldfastError, ValueError):
+    """A call was given a value of the wrong kind; nobody was asked and nothing was changed."""
+
+    def __init__(self, name: str, wanted: str, got: str) -> None:
+        super().__init__(f"{name} must be {wanted}, got {got}")
+        self.name = name
+
+
 class UnknownRecovery(HoldfastError, ValueError):
     """There is no such kind of recovery."""
 
@@ -198,3 +208,12 @@ class UnknownRecovery(HoldfastError, ValueError):
         super().__init__(
             f"a recovery is one of auth_failure, connection_failure, avatar_failure; got {kind!r}"
         )
+
+
+class MessageUnreadable(Event, frozen=True):
+    """message:unreadable: a received message's payload cannot be decoded; it counts as processed."""
+
+    id: str
+    message_type: str
+    channel: str | None
+    reason: str

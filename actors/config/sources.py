@@ -125,7 +125,8 @@ def _file_layer(file: Path, problems: list[Problem]) -> Layer | None:
         values = cast("dict[str, object]", msgspec.toml.decode(content))
     except OSError as error:
         problems.append(Problem(str(file), f"cannot be read: {error.strerror or error}"))
-    except (msgspec.DecodeError, UnicodeDecodeError, _TooLarge) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        # ValueError: broken UTF-8, a file that is too large, a number too long to be read.
         problems.append(Problem(str(file), f"must be a TOML file: {error}"))
     else:
         return Layer(str(file), values)

@@ -120,19 +120,29 @@ def _int(value: object, _kind: object) -> int:
     raise Unfit("a whole number")
 
 
+def _finite(value: object) -> float | None:
+    """Return a number as a float; None when it is none, or too large for one."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _float(value: object, _kind: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise Unfit("a finite number")
+    number = _finite(value)
+    if number is None:
+        raise Unfit("a finite number")
+    return number
 
 
 def _duration(value: object, _kind: object) -> float:
-    if isinstance(value, str):
-        written = _DURATION.fullmatch(value)
-        if written is not None:
-            return float(written[1]) * UNITS[written[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
+    written = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    seconds = _finite(value if written is None else float(written[1]) * UNITS[written[2]])
+    if seconds is not None:
+        return seconds
     raise Unfit('a duration: a number of seconds, or text such as "30s", "250ms" or "2m"')
 
 

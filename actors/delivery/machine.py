@@ -294,8 +294,8 @@ class Machine:
 
     @property
     def knows_traffic(self) -> bool:
-        """Whether losing the session would lose the continuity of what comes in."""
-        return self.inbox.recv_seq > 0
+        """Whether losing the session may lose messages to us: more of what came, or answers to what went."""
+        return self.inbox.recv_seq > 0 or self.outbox.sent_seq > 0
 
     def _link_closed(self) -> None:
         self.phase = LinkPhase.DOWN

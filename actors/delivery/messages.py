@@ -242,7 +242,7 @@ class WaitOver(Message, frozen=True):
 
 
 class ContinuityLost(Event, frozen=True):
-    """A session with received traffic is gone: things said on these channels may never have come.
+    """A session with traffic is gone: what was said in it, on these channels or any, may never have come.
 
     Said before it is committed, so that a crash between repeats it rather than loses it.
     """

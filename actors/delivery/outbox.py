@@ -12,6 +12,7 @@ Pure: it proposes (`next_batch`), and is told afterwards what was committed
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain, islice
@@ -22,10 +23,18 @@ import msgspec
 from holdfast.actors.delivery.inbox import CONTROL_TYPES
 from holdfast.actors.delivery.messages import Append, AppendVolatile, MessageInvalid, MessageTooLarge, Refused
 
-__all__ = ["Entry", "Outbox", "Removal", "frame_size", "refusal"]
+__all__ = ["Entry", "Outbox", "Removal", "frame_size", "nested_deeper", "refusal"]
 
 # What the wire allows in a name; the socket's codec takes no more.
 NAME_MAX_CHARS = 256
+
+# Readers of JSON give up at a depth of their own, Python's near a thousand, and a message that only one side
+# can read would be repeated for ever.  The hub draws the same line.
+NESTING_MAX = 128
+
+# Strings may hold brackets, too; the last one may lack its end.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 
 # Keys, punctuation and three numbers of 19 digits of a frame come to 141 bytes.
 ENVELOPE_BYTES = 160
@@ -219,6 +228,8 @@ def refusal(message: Append | AppendVolatile, limit: int) -> Refused | None:
     # Before the content is looked at: an oversized payload is not worth parsing.
     if size > limit:
         return MessageTooLarge(size=size, limit=limit)
+    if nested_deeper(bytes(message.payload), NESTING_MAX):
+        return MessageInvalid("payload", f"nested at most {NESTING_MAX} deep", "a deeper one")
     try:
         msgspec.json.decode(message.payload, type=dict[str, msgspec.Raw])
     except msgspec.DecodeError as error:
@@ -226,3 +237,18 @@ def refusal(message: Append | AppendVolatile, limit: int) -> Refused | None:
             "payload", "the bytes of one JSON object", f"{len(message.payload)} bytes ({error})"
         )
     return None
+
+
+def nested_deeper(json: bytes, limit: int) -> bool:
+    """Return whether brackets are open more than `limit` deep anywhere in a JSON text.
+
+    Counted, not parsed: a parser gives up at a depth that depends on who calls it.
+    """
+    if json.count(b"{") + json.count(b"[") <= limit:
+        return False
+    depth = 0
+    for bracket in _STRING.sub(b"", json).translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"{[" else -1
+        if depth > limit:
+            return True
+    return False

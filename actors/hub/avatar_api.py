@@ -126,7 +126,7 @@ class _AvatarApi:
         body = await self._body(request)
         session = self._named(request, body)
         reason = body.get("reason", "UNKNOWN")
-        if reason not in STOP_REASONS:
+        if not _is_one_of(STOP_REASONS, reason):
             raise _invalid([_problem("reason", f"one of {', '.join(sorted(STOP_REASONS))}")])
         self._sessions.end(session, str(reason))
         return _envelope(200, SUCCESS, None, "Session stopped")
@@ -238,16 +238,21 @@ def _problems(body: Json) -> list[Json]:
         problems.append(_problem("video_settings", "Input should be an object"))
     else:
         asked = cast("Json", video)
-        if asked.get("quality", "high") not in QUALITIES:
+        if not _is_one_of(QUALITIES, asked.get("quality", "high")):
             problems.append(
                 _problem("video_settings.quality", "Input should be very_high, high, medium or low")
             )
-        if asked.get("encoding", "H264") not in ENCODINGS:
+        if not _is_one_of(ENCODINGS, asked.get("encoding", "H264")):
             problems.append(_problem("video_settings.encoding", "Input should be VP8 or H264"))
     duration = body.get("max_session_duration")
     if duration is not None and (not isinstance(duration, int) or isinstance(duration, bool) or duration < 1):
         problems.append(_problem("max_session_duration", "Input should be a positive integer"))
     return problems
+
+
+def _is_one_of(words: frozenset[str], value: object) -> bool:
+    # A list or an object cannot even be looked up.
+    return isinstance(value, str) and value in words
 
 
 def _is_uuid(value: object) -> bool:

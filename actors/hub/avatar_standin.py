@@ -10,7 +10,6 @@ the hub's HTTP; the WebSocket is this actor's own.
 from __future__ import annotations
 
 import base64
-import binascii
 import errno
 import ssl
 from collections import deque
@@ -136,7 +135,11 @@ class AvatarStandin(Actor):
 
     def _admit(self, target: str) -> StandinSession | int:
         """Return the session that a request is for, or the HTTP status that refuses it."""
-        parts = urlsplit(target)
+        try:
+            parts = urlsplit(target)
+        except ValueError:
+            # Brackets that hold no IPv6 address.
+            return 404
         path, _, session_id = parts.path.rpartition("/")
         session = self._sessions.get(session_id) if path == self._sessions.berth.path else None
         if session is None or not session.active:
@@ -205,7 +208,8 @@ class _Conversation:
         try:
             message = msgspec.json.decode(raw, type=_Message)
             audio = base64.b64decode(message.audio, validate=True)
-        except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            # ValueError: broken UTF-8, broken base64, and base64 with letters that are not ASCII.
             self._complain(str(error), "")
             return
         if self._act(message, audio):

@@ -9,6 +9,7 @@ be secrets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -27,11 +28,18 @@ SUBPROTOCOL = "rt.v1.json"
 
 # A batch holds no more frames than a window lets a sender have open.
 BATCH_MAX = 256
+# How deep a payload may be nested.  A reader of JSON gives up at a depth of its own, and what one client
+# could send and another not read would keep that one's session from ever getting beyond it.
+NESTING_MAX = 128
+# A string of valid JSON.
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 # JSON numbers above this lose digits in peers that read them as floats.
 SEQ_MAX = 2**53 - 1
 
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-_Channel = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+# As long as clients may make them: a message that is refused for its name is sent again for ever.
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_Channel = _Name
 _Seq = Annotated[int, msgspec.Meta(ge=1, le=SEQ_MAX)]
 _Cursor = Annotated[int, msgspec.Meta(ge=0, le=SEQ_MAX)]
 
@@ -229,11 +237,25 @@ def _decode_one(text: bytes) -> Frame | BadFrame:
     except (msgspec.DecodeError, RecursionError) as error:
         return BadFrame("bad_frame", _why(error))
     payload = bytes(found.payload)
+    if _nested_deeper(payload, NESTING_MAX):
+        wanted = f"wanted a `payload` nested at most {NESTING_MAX} deep, got a deeper one"
+        return BadFrame("bad_frame", wanted, re=found.id)
     if payload not in {b"", b"null"} and not payload.startswith(b"{"):
         return BadFrame("bad_frame", "wanted a JSON object as `payload`, got another JSON value", re=found.id)
     # A copy: the raw part would keep the whole message in memory.  Only `_NOTHING` itself encodes as absent.
     copied = msgspec.Raw(payload) if payload.startswith(b"{") else _NOTHING
     return msgspec.structs.replace(found, payload=copied)
+
+
+def _nested_deeper(json: bytes, limit: int) -> bool:
+    """Return whether a valid JSON text has brackets open more than `limit` deep."""
+    if json.count(b"[") + json.count(b"{") <= limit:
+        return False
+    deepest = depth = 0
+    for bracket in _TEXT.sub(b"", json).translate(None, _ALL_BUT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest > limit
 
 
 def _why(error: Exception) -> str:

@@ -216,6 +216,10 @@ class Peer:
                 ours = self._farewell is not None or self._doomed.is_set()
                 if not ours and closed.reason is not None:
                     self.ended = closed.reason.code, closed.reason.reason or ""
+                if self._farewell is not None:
+                    # Only this side is closed.  To drop the stream now, with bytes of the peer unread,
+                    # would be a reset, and that can take our close frame with it.
+                    await self._doomed.wait()
                 return
             self._inbox.append(message)
             self._inbox_bytes += len(message)

@@ -21,10 +21,22 @@ import attrs
 from holdfast.actors.hub.session import SessionRecord
 from holdfast.runtime import HoldfastError
 
-__all__ = ["Effect", "Outgoing", "SessionStore", "StoreVersionUnknown", "committed", "open_tables"]
+__all__ = [
+    "Effect",
+    "Outgoing",
+    "SessionStore",
+    "StoreDamaged",
+    "StoreForeign",
+    "StoreVersionUnknown",
+    "committed",
+    "open_tables",
+]
 
 # Raised with every change of the tables below; a newer file is refused, not guessed at.
 VERSION = 1
+
+# Marks the file as a hub's ("HFhb"), so that no other program's is ever taken for it.
+APPLICATION_ID = 0x48466862
 
 _TABLES = """
 create table if not exists meta (name text primary key, value text not null) without rowid;
@@ -73,6 +85,25 @@ class StoreVersionUnknown(HoldfastError):
         self.version = version
 
 
+class StoreForeign(HoldfastError):
+    """The file is a database, and not a hub's.  It gets no tables of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "wanted a hub store or an empty file, got another program's database: "
+            "configure another store_path, nothing in this one was changed"
+        )
+
+
+class StoreDamaged(HoldfastError):
+    """The hub's store cannot be read.  It is left as it is: nothing is thrown away unasked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"wanted a sound hub store, got {reason}: restore it, or move it away to begin with none"
+        )
+
+
 @attrs.frozen
 class Outgoing:
     """A message for a client that it has not acknowledged."""
@@ -99,13 +130,32 @@ class Effect:
 
 
 def open_tables(connection: apsw.Connection) -> None:
-    """Make the tables that are missing; refuse a file of an unknown version."""
+    """Make the tables of an empty file; refuse one that is damaged, another's, or a newer hub's."""
+    with _naming_damage():
+        _open_tables(connection)
+
+
+def _open_tables(connection: apsw.Connection) -> None:
     (version,) = connection.execute("pragma user_version").fetchone() or (0,)
     if version > VERSION:
         raise StoreVersionUnknown(version)
-    with connection:
-        connection.execute(_TABLES)
-        connection.execute(f"pragma user_version = {VERSION}")
+    (application,) = connection.execute("pragma application_id").fetchone() or (0,)
+    if application != APPLICATION_ID:
+        if application or connection.execute("select 1 from sqlite_schema").fetchone():
+            raise StoreForeign
+        with connection:
+            connection.execute(_TABLES)
+            connection.execute(f"pragma user_version = {VERSION}")
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+
+
+@contextmanager
+def _naming_damage() -> Generator[None]:
+    """Say of which file it is that SQLite complains; only what is read at the start is looked at."""
+    try:
+        yield
+    except apsw.CorruptError as error:
+        raise StoreDamaged(str(error)) from error
 
 
 @contextmanager
@@ -121,7 +171,8 @@ class SessionStore:
     def __init__(self, connection: apsw.Connection, make_epoch: Callable[[], str]) -> None:
         open_tables(connection)
         self._connection = connection
-        self.epoch = self._epoch(make_epoch)
+        with _naming_damage():
+            self.epoch = self._epoch(make_epoch)
         """Names this storage; a client that knows another one must not trust its numbers."""
 
     def _epoch(self, make_epoch: Callable[[], str]) -> str:

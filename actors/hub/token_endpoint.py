@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
@@ -68,7 +68,8 @@ class _Rejected(Exception):
 
 def hub_app(routes: Sequence[BaseRoute]) -> Starlette:
     """Return the hub's HTTP application over the routes of its services."""
-    return Starlette(routes=list(routes), exception_handlers={HTTPException: _not_found})
+    handlers = {HTTPException: _not_found, ClientDisconnect: _nobody_there}
+    return Starlette(routes=list(routes), exception_handlers=handlers)
 
 
 class TokenEndpoint:
@@ -174,6 +175,11 @@ def _refused(refusal: Refusal) -> Response:
         media_type="application/json",
         headers=refusal_headers(refusal),
     )
+
+
+async def _nobody_there(_request: Request, _error: Exception) -> Response:
+    # Who hangs up in the middle of a request is no error of ours: nothing is reported, and nobody reads this.
+    return Response(status_code=400)
 
 
 async def _not_found(_request: Request, error: Exception) -> Response:

@@ -84,7 +84,8 @@ class TokenSigner:
         try:
             signed = jws.deserialize_compact(text, self._key, algorithms=[ALGORITHM])
             claims = msgspec.json.decode(signed.payload, type=_Claims)
-        except (JoseError, ValueError, msgspec.DecodeError, RecursionError) as error:
+        except (JoseError, ValueError, TypeError, msgspec.DecodeError, RecursionError) as error:
+            # TypeError: joserfc goes through a `crit` header without looking at what it is.
             return _invalid(f"wanted a token signed by this hub with {ALGORITHM}: {type(error).__name__}")
         if signed.protected.get("typ") != TYPE or signed.protected.get("kid") != self.kid:
             return _invalid(f"wanted an access token ({TYPE}) under the present key")

@@ -15,7 +15,14 @@ from typing import ClassVar
 
 import trio
 
-from holdfast.actors.auth.messages import AuthenticationFailed, GetToken, Token, TokenChanged, TokenRejected
+from holdfast.actors.auth.messages import (
+    AuthenticationFailed,
+    GetToken,
+    Token,
+    TokenChanged,
+    TokenExpiring,
+    TokenRejected,
+)
 from holdfast.actors.delivery.messages import GetResume, LinkDown, Resume
 from holdfast.actors.reconnect.messages import LinkFailure, SocketStarted
 from holdfast.actors.socket.codec import Decoded, FrameTooBig, decode, encode, encode_batch
@@ -193,8 +200,8 @@ class SocketActor(Actor):
                 self._tell_delivery(message)
             case TellReconnect(message):
                 self._reconnect.tell(message)
-            case AskFreshToken(rejected):
-                self.context.ask_later(self._auth, TokenRejected(generation=rejected), key=FRESH_TOKEN)
+            case AskFreshToken(generation):
+                self.context.ask_later(self._auth, TokenExpiring(generation=generation), key=FRESH_TOKEN)
             case Emit(event):
                 self._rejected += isinstance(event, FrameRejected)
                 self.context.emit(event)

@@ -44,6 +44,7 @@ __all__ = [
     "decode_control",
     "encode",
     "encode_batch",
+    "plain",
     "resume_claim",
 ]
 
@@ -54,6 +55,8 @@ BATCH_MAX = 256
 
 # Milliseconds that still make sense: a day; a hub that says more means "for ever".
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+# A heartbeat of no time is none; and what does not even fit a float is no time at all.
+Heartbeat = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -90,9 +93,9 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Hello(msgspec.Struct, frozen=True):
-    v: int
-    hb_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    max_frame: Annotated[int, msgspec.Meta(ge=1024)] = 262_144
+    v: Count
+    hb_ms: Heartbeat | None = None
+    max_frame: Annotated[int, msgspec.Meta(ge=1024, le=2**53 - 1)] = 262_144
     window: Window = Window()
     caps: tuple[str, ...] = ()
 
@@ -129,7 +132,7 @@ class Welcome(msgspec.Struct, frozen=True):
     recv_seq: Count = 0
     session_ttl_ms: Milliseconds = 0
     token_exp_ms: Milliseconds | None = None
-    hb_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    hb_ms: Heartbeat | None = None
     caps: tuple[str, ...] = ()
 
 
@@ -231,9 +234,26 @@ def decode_control(frame: Frame) -> Control | Rejected | None:
     if frame.seq is not None:
         return Rejected(f"a {frame.type} frame with a sequence number: control frames carry none", size)
     try:
-        return decoder.decode(frame.payload if size else b"{}")
+        body = decoder.decode(frame.payload if size else b"{}")
     except _UNREADABLE as error:
         return Rejected(f"a {frame.type} frame with a payload that is not its own ({_named(error)})", size)
+    return _in_plain_words(body)
+
+
+def plain(text: str) -> str:
+    """Return words of the hub as one line of what prints: no line ends, no control of a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _in_plain_words(body: Control) -> Control:
+    """Clean what people will read of it in events, errors and logs."""
+    match body:
+        case Goaway() | Bye():
+            return msgspec.structs.replace(body, reason=plain(body.reason))
+        case ErrorBody():
+            return msgspec.structs.replace(body, code=plain(str(body.code)), message=plain(body.message))
+        case _:
+            return body
 
 
 def control_frame(

@@ -139,9 +139,9 @@ class TellReconnect:
 
 @attrs.frozen
 class AskFreshToken:
-    """Have auth replace the token of this generation; it says `TokenChanged` when it did."""
+    """Have auth replace the token of this generation, which ends soon."""
 
-    rejected: int
+    generation: int
 
 
 @attrs.frozen

@@ -112,7 +112,15 @@ class SocketSettings:
 
 
 def _parse(url: str, *, allow_plaintext: bool) -> Endpoint:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        # Brackets that hold no IPv6 address.  No more is shown: nothing says where the secrets would be.
+        shown = url.partition("://")[0] + "://..."
+        raise InvalidSocketSettings("url", shown, "a wss:// or ws:// URL with a sound host") from error
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        wanted = "a URL in ASCII, without spaces (write others as %20, and host names in their xn-- form)"
+        raise InvalidSocketSettings("url", _shown(parts), wanted)
     if parts.scheme not in {"ws", "wss"}:
         raise InvalidSocketSettings("url", _shown(parts), "a wss:// or ws:// URL")
     if parts.username is not None or parts.password is not None:

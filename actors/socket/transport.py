@@ -32,9 +32,9 @@ from trio_websocket import (
 from wsproto.connection import ConnectionState
 
 from holdfast.actors.reconnect.messages import LinkFailure
-from holdfast.actors.socket.codec import SUBPROTOCOL
+from holdfast.actors.socket.codec import SUBPROTOCOL, plain
 from holdfast.actors.socket.settings import Endpoint, SocketSettings
-from holdfast.runtime import Address, HoldfastError, Seams, Secret
+from holdfast.runtime import REDACTED, Address, HoldfastError, Seams, Secret
 
 __all__ = ["CountingStream", "LinkBroken", "Transport", "failure_of", "kind_of", "open_stream", "upgrade"]
 
@@ -172,7 +172,8 @@ class Transport:
         if reason is not None and reason.code != ABNORMAL_CLOSURE:
             if self._is_ours():
                 return _protocol(f"what came in is no WebSocket frame (close code {int(reason.code)})")
-            return LinkFailure(kind="closed", code=int(reason.code), detail=reason.reason or reason.name)
+            said = plain(reason.reason) if reason.reason else reason.name
+            return LinkFailure(kind="closed", code=int(reason.code), detail=said)
         if self._stream.error is not None:
             return failure_of(self._stream.error)
         return LinkFailure(
@@ -250,7 +251,7 @@ async def upgrade(
             receive_buffer_size=RECEIVE_BYTES,
         )
     if connection is None:
-        raise LinkBroken(_refused(reader, stream, wall))
+        raise LinkBroken(_refused(reader, stream, wall, token))
     stream.allowance = None
     transport = Transport(connection, stream, reader)
     if connection.subprotocol != SUBPROTOCOL:
@@ -319,13 +320,15 @@ def _bearer(token: Secret) -> bytes:
     return b"Bearer " + value.encode()
 
 
-def _refused(reader: _Reader, stream: CountingStream, wall: Callable[[], float]) -> LinkFailure:
+def _refused(
+    reader: _Reader, stream: CountingStream, wall: Callable[[], float], token: Secret
+) -> LinkFailure:
     match reader.error:
         case ConnectionRejected() as rejected:
             return LinkFailure(
                 kind="rejected",
                 code=rejected.status_code,
-                detail=f"HTTP {rejected.status_code}{_said(rejected.body)}",
+                detail=f"HTTP {rejected.status_code}{_said(rejected.body, token)}",
                 retry_after=_retry_after(rejected.headers, wall),
             )
         case None if stream.error is not None:
@@ -342,13 +345,17 @@ class _Problem(msgspec.Struct):
     message: str = ""
 
 
-def _said(body: bytes | None) -> str:
-    """What a refusal's JSON body says, in words of its own fields; nothing else of it is repeated."""
+def _said(body: bytes | None, token: Secret) -> str:
+    """What a refusal's JSON body says, in words of its own fields; nothing else of it is repeated.
+
+    Nor is the token that was presented: a peer may echo what it was sent.
+    """
     try:
         problem = msgspec.json.decode(body or b"", type=_Problem)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ""
-    words = [word[:100] for word in (problem.error, problem.error_description, problem.message) if word]
+    said = (problem.error, problem.error_description, problem.message)
+    words = [plain(word.replace(token.reveal(), REDACTED)[:100]) for word in said if word]
     return f" ({': '.join(words)})" if words else ""
 
 

@@ -13,7 +13,7 @@ import functools
 import inspect
 import selectors
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
 import pytest
@@ -90,8 +90,8 @@ def both_backends(test: Callable[P, Awaitable[None]]) -> Callable[Concatenate[st
         parameters=[own, *signature.parameters.values()], return_annotation=None
     )
     del synchronous.__wrapped__
-    marked: Callable[..., None] = pytest.mark.parametrize("backend", BACKENDS)(synchronous)
-    return marked
+    marked = pytest.mark.parametrize("backend", BACKENDS)(synchronous)
+    return cast("Callable[Concatenate[str, P], None]", marked)
 
 
 def _on(backend: str, test: Callable[P, Awaitable[None]]) -> Callable[P, None]:

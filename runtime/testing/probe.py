@@ -102,6 +102,6 @@ async def probe(system: System, name: str, *heard: type[Message]) -> Probe:
     class ProbeActor(Actor):
         """Its table is given, not collected from methods."""
 
-    ProbeActor.handlers = {message_type: Handler(hear, waits=False) for message_type in heard}
+    ProbeActor.adopt_handlers({message_type: Handler(hear, waits=False) for message_type in heard})
     made.ref = await system.start(name, ProbeActor)
     return made

@@ -62,7 +62,8 @@ def test_the_world_is_reached_through_the_seams_alone() -> None:
     for path in SOURCES:
         name = _relative(path)
         # The demo drives real processes; it is the one program here that is no product code under a tree.
-        allowed = {"subprocess"} if name.startswith("actors/app/demo/") else set[str]()
+        # Its children hang on a thread, which ends them even while their event loop is stuck.
+        allowed = {"subprocess", "threading"} if name.startswith("actors/app/demo/") else set[str]()
         modules = {module for module in _imports(path) if module in WORLD and name not in WORLD[module]}
         if modules - allowed:
             touched[name] = modules - allowed

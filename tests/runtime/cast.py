@@ -7,7 +7,7 @@ cells, stops them and starts their successors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import anyio
@@ -171,7 +171,7 @@ async def keeper(system: System, name: str = "keeper") -> Keeper:
 
 
 @contextmanager
-def events_of(system: System, *kinds: type[Event]) -> Iterator[list[Event]]:
+def events_of(system: System, *kinds: type[Event]) -> Generator[list[Event], None, None]:
     """Collect the events of these types."""
     collected: list[Event] = []
 
@@ -185,7 +185,7 @@ def events_of(system: System, *kinds: type[Event]) -> Iterator[list[Event]]:
 
 
 @contextmanager
-def dead_letters(system: System) -> Iterator[list[tuple[str, str]]]:
+def dead_letters(system: System) -> Generator[list[tuple[str, str]], None, None]:
     """Collect the type and the reason of each dead letter."""
     collected: list[tuple[str, str]] = []
 

@@ -25,7 +25,7 @@ from holdfast.runtime.testing import both_backends, settled
 def test_two_handlers_for_one_type_are_refused_with_both_names() -> None:
     with pytest.raises(DefinitionError, match=r"Twice has two handlers for Note: first and second"):
 
-        class Twice(Actor):
+        class Twice(Actor):  # pyright: ignore[reportUnusedClass]
             @on(Note)
             def first(self, message: Note) -> None: ...
 
@@ -89,7 +89,7 @@ def test_a_handler_that_could_only_fail_or_do_nothing_is_refused(
 def test_a_mailbox_that_is_none_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r"Wrong.mailbox is a MailboxSpec, got 10"):
 
-        class Wrong(Actor):
+        class Wrong(Actor):  # pyright: ignore[reportUnusedClass]
             mailbox = 10  # type: ignore[assignment]
 
 
@@ -108,7 +108,7 @@ def test_a_subclass_inherits_handlers_and_replaces_them_by_type() -> None:
 def test_a_method_that_hides_a_handler_without_being_one_is_refused() -> None:
     with pytest.raises(DefinitionError, match=r"Silent.note hides the handler of Note and is none itself"):
 
-        class Silent(Scribe):
+        class Silent(Scribe):  # pyright: ignore[reportUnusedClass]
             def note(self, message: Note) -> None: ...
 
 

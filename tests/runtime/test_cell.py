@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import pytest
 from tests.runtime.cast import Ask, Boom, Fail, Keeper, Note, Scribe, Wait, dead_letters, events_of, keeper
@@ -34,7 +36,7 @@ from holdfast.runtime import (
     on,
     open_system,
 )
-from holdfast.runtime.testing import both_backends, settled
+from holdfast.runtime.testing import both_backends, on_asyncio, settled
 
 # -- the start -----------------------------------------------------------------------------------------
 
@@ -93,7 +95,9 @@ async def test_a_start_that_raises_is_told_to_the_starter_alone() -> None:
                 (lambda: Starter(Boom("in the hook")), "in the hook"),
                 (lambda: Starter(ExceptionGroup("of one", [Boom("grouped")])), "grouped"),
             ):
-                with pytest.raises(StartFailed, match=f"keeper/a could not be started: Boom: {said}") as caught:
+                with pytest.raises(
+                    StartFailed, match=f"keeper/a could not be started: Boom: {said}"
+                ) as caught:
                     await parent.open("a", factory).start()
                 assert isinstance(caught.value.__cause__, Boom)
         assert [type(event) for event in events] == [ActorStartFailed] * 3
@@ -139,9 +143,9 @@ async def test_a_start_hook_that_cannot_be_killed_is_wedged_and_holds_nobody_up(
             await parent.open("a", Shielded).start(2)
 
         assert len(wedged) == 1
-        assert system.wedged == ("keeper/a",)
+        assert list(system.wedged) == ["keeper/a"]
         await anyio.sleep(30)
-        assert system.wedged == ()
+        assert list(system.wedged) == []
         assert parent.ended == []
 
 
@@ -880,4 +884,72 @@ async def test_the_events_of_a_life_are_published_in_order() -> None:
         assert events[1].message_type == "Fail"
         assert "Boom: told to" in events[1].traceback
         assert cell.slot.recorder is not None
-        assert list(cell.slot.recorder) == events
+        assert [type(event) for event in cell.slot.recorder] == [type(event) for event in events]
+
+
+# SEMANTICS Supervision 9: the flight recorder is bounded, and so is what a report tells of it
+@both_backends
+async def test_reports_do_not_grow_with_the_crashes_before_them() -> None:
+    sizes: list[int] = []
+    async with open_system() as system:
+        parent = await keeper(system)
+        with events_of(system, CrashReported) as reports:
+            for _ in range(50):
+                cell = await parent.start("scribe", lambda: Scribe([]))
+                cell.slot.ref.tell(Fail())
+                await cell.wait_ended()
+        slot = system.ref("keeper/scribe").slot
+        for report in reports:
+            assert isinstance(report, CrashReported)
+            sizes.append(len(str(report)))
+            assert len(report.recent) <= 8
+        assert max(sizes) < 10_000
+        assert len(slot.recorder or ()) == 32
+
+
+# trap 8: asyncio lets anyone cancel a task, at any moment
+@on_asyncio
+async def test_a_task_cancelled_by_a_stranger_is_a_crash_of_that_actor_alone() -> None:
+    class Slow(Scribe):
+        async def on_stop(self, outcome: Outcome) -> None:
+            await anyio.sleep(1)
+            await super().on_stop(outcome)
+
+        @on(Note)
+        def note(self, message: Note) -> None:
+            self.context.spawn(self._cleans_up_slowly)
+
+        async def _cleans_up_slowly(self) -> None:
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.sleep(1.5)
+
+    def strike() -> None:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "keeper/victim":
+                task.cancel()
+
+    async with open_system() as system:
+        parent = await keeper(system)
+        sibling = await parent.start("sibling", lambda: Scribe([]))
+        for moment in ("idle", "handler", "stop hook", "taking down"):
+            cell = await parent.start("victim", lambda: Slow([]))
+            if moment == "handler":
+                cell.slot.ref.tell(Wait(5))
+            elif moment == "taking down":
+                cell.slot.ref.tell(Note("begin"))
+            await settled()
+            if moment in {"stop hook", "taking down"}:
+                cell.request_stop(final=False)
+                await anyio.sleep(1.2 if moment == "taking down" else 0.5)
+            strike()
+            outcome = await cell.wait_ended()
+            if moment == "taking down":
+                assert outcome == SHUTDOWN, "its own code had ended before"
+            else:
+                assert isinstance(outcome, Crash), moment
+                assert isinstance(outcome.exception, StrayCancellation), moment
+        assert await sibling.slot.ref.ask(Ask("unharmed")) == "unharmed"
+        assert system.tasks == 2

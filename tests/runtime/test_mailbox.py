@@ -101,9 +101,11 @@ async def test_what_a_full_mailbox_drops_is_a_dead_letter_and_counted() -> None:
             await settled()
 
         assert (old, new) == (["+1", "2", "3"], ["+1", "0", "1"])
-        assert sorted(dead) == [("Note", "mailbox full, the newest is dropped")] * 2 + [
-            ("Note", "mailbox full, the oldest is dropped")
-        ] * 2
+        assert (
+            sorted(dead)
+            == [("Note", "mailbox full, the newest is dropped")] * 2
+            + [("Note", "mailbox full, the oldest is dropped")] * 2
+        )
         assert (forgetful.slot.mailbox.dropped, closed.slot.mailbox.dropped) == (2, 2)
         assert system.statistics().dead_letters == 4
 

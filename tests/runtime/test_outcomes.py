@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Boom, Note, Scribe, keeper
+from tests.runtime.cast import Boom, Keeper, Note, Scribe, keeper
 
 from holdfast.runtime import (
     KILLED,
@@ -21,7 +21,7 @@ from holdfast.runtime import (
     open_system,
 )
 from holdfast.runtime.outcomes import is_orderly, unwrap
-from holdfast.runtime.testing import both_backends, settled
+from holdfast.runtime.testing import both_backends, on_trio, settled
 
 
 # Outcomes: giving up is abnormal here (trap 4)
@@ -101,7 +101,9 @@ async def test_one_failure_in_an_actors_own_nursery_is_judged_as_that_failure() 
         assert isinstance(outcome.raised, BaseExceptionGroup)
 
 
-@pytest.mark.parametrize("error", [Odd("odd"), GeneratorExit(), ExceptionGroup("two", [Boom("a"), Boom("b")])])
+@pytest.mark.parametrize(
+    "error", [Odd("odd"), GeneratorExit(), ExceptionGroup("two", [Boom("a"), Boom("b")])]
+)
 @both_backends
 async def test_whatever_a_handler_raises_is_its_crash_and_nobody_elses(error: BaseException) -> None:
     async with open_system() as system:
@@ -119,25 +121,37 @@ async def test_whatever_a_handler_raises_is_its_crash_and_nobody_elses(error: Ba
 FATAL = [KeyboardInterrupt("ctrl-c"), SystemExit(3), MemoryError("full")]
 
 
-# Outcomes: KeyboardInterrupt, SystemExit and MemoryError stop the runtime
-@pytest.mark.parametrize("nursery", [False, True])
-@pytest.mark.parametrize("fatal", FATAL, ids=lambda fatal: type(fatal).__name__)
-@both_backends
-async def test_what_is_fatal_ends_the_system_in_order_and_is_raised_from_it(
-    fatal: BaseException, nursery: bool
-) -> None:
+each_fatal = pytest.mark.parametrize("fatal", FATAL, ids=lambda fatal: type(fatal).__name__)
+
+
+async def end_by(fatal: BaseException, *, nursery: bool) -> None:
     log: list[str] = []
+    parents: list[Keeper] = []
     with pytest.raises(type(fatal)) as caught:
         async with open_system() as system:
             other = await system.start("other", lambda: Scribe(log))
             other.tell(Note("before"))
-            parent = await keeper(system)
-            cell = await parent.start("raiser", lambda: Raiser([]))
+            parents.append(await keeper(system))
+            cell = await parents[0].start("raiser", lambda: Raiser([]))
             cell.slot.ref.tell(Raise(fatal, nursery=nursery))
             await anyio.sleep(100)
     assert caught.value is fatal, "not in a group: SystemExit says the status"
     assert log == ["+1", "before", "-shutdown"]
-    assert parent.ended == [], "it is nobody's to restart"
+    assert parents[0].ended == [], "it is nobody's to restart"
+
+
+# Outcomes: KeyboardInterrupt, SystemExit and MemoryError stop the runtime
+@each_fatal
+@both_backends
+async def test_what_is_fatal_ends_the_system_in_order_and_is_raised_from_it(fatal: BaseException) -> None:
+    await end_by(fatal, nursery=False)
+
+
+# On asyncio a task that nobody guards lets KeyboardInterrupt and SystemExit out of the loop itself.
+@each_fatal
+@on_trio
+async def test_what_is_fatal_is_found_inside_groups_too(fatal: BaseException) -> None:
+    await end_by(fatal, nursery=True)
 
 
 @both_backends

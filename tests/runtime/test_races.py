@@ -1,4 +1,4 @@
-"""The kernel under attack: tells, sends and asks race cancellations, kills, stops, crashes, suspends and drains.
+"""The kernel under attack: tells, sends and asks race cancels, kills, stops, crashes, suspends and drains.
 
 Whole runs are driven by one number, drawn by Hypothesis; everything in a run is
 decided by it, so that a failing run is its number.  What must hold in each:

@@ -1,22 +1,28 @@
 """Refusing the real world during a simulated run: threads, sockets, processes, sleeping.
 
-An audit hook sees every one of them, whichever library asks.  It cannot be
-taken back, so it is put in once and looks at a flag.
+An audit hook sees most of them, whichever library asks.  It cannot be taken
+back, so it is put in once and looks at a flag.  What the oldest supported Python
+does not audit (threads, sleeping) is refused where it is called.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from typing import NoReturn
+from unittest.mock import patch
+
+import trio.to_thread
 
 from holdfast.runtime import RefusedInSimulation
 
-__all__ = ["REFUSED", "nothing_real"]
+__all__ = ["nothing_real"]
 
 # The interpreter's name of what happens, and the seam that it should have gone through.
 REFUSED: dict[str, str] = {
-    "_thread.start_new_thread": "Seams.threads",
     "socket.__new__": "Seams.connect or Seams.listen",
     "socket.connect": "Seams.connect",
     "socket.bind": "Seams.listen",
@@ -26,8 +32,13 @@ REFUSED: dict[str, str] = {
     "os.fork": "a test of processes",
     "os.exec": "a test of processes",
     "os.system": "a test of processes",
-    "time.sleep": "Seams.clock",
 }
+# The same for what is refused at its name.  trio keeps idle threads, so a second call would start none.
+PATCHED: tuple[tuple[object, str, str], ...] = (
+    (threading.Thread, "start", "Seams.threads"),
+    (trio.to_thread, "run_sync", "Seams.threads"),
+    (time, "sleep", "Seams.clock"),
+)
 
 _guarding = False
 _installed = False
@@ -38,15 +49,25 @@ def _hook(event: str, _arguments: tuple[object, ...]) -> None:
         raise RefusedInSimulation(event, REFUSED[event])
 
 
+def _refusing(what: str, seam: str) -> Callable[..., NoReturn]:
+    def refuse(*_arguments: object, **_named: object) -> NoReturn:
+        raise RefusedInSimulation(what, seam)
+
+    return refuse
+
+
 @contextmanager
 def nothing_real() -> Generator[None]:
-    """Refuse all of it inside, with `RefusedInSimulation`; enter it inside the loop, which needs a socket pair."""
-    global _guarding, _installed  # noqa: PLW0603 - an audit hook has no other place
+    """Refuse all of it with `RefusedInSimulation`; entered inside the loop, which needs a socket pair."""
+    global _guarding, _installed
     if not _installed:
         sys.addaudithook(_hook)
         _installed = True
     before, _guarding = _guarding, True
-    try:
-        yield
-    finally:
-        _guarding = before
+    with ExitStack() as patches:
+        for owner, name, seam in PATCHED:
+            patches.enter_context(patch.object(owner, name, _refusing(name, seam)))
+        try:
+            yield
+        finally:
+            _guarding = before

@@ -162,6 +162,10 @@ class Wire:
             pipe.broken = True
             pipe.change()
 
+    async def inject(self, data: bytes) -> None:
+        """Have the client read this between two frames of the server."""
+        await self._back.put(data)
+
     def half_open(self) -> None:
         """Let both directions fall silent without a word."""
         for pipe in (self._there, self._back):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -9,11 +10,20 @@ from typing import TypeAlias
 import trio
 import trio_websocket
 from tests.stories.network import MemoryNetwork
-from tests.stories.world import REALTIME_PORT
+from tests.stories.world import REALTIME_PORT, flat_nursery
 
 from holdfast.runtime import Address
 
-__all__ = ["Script", "accepting", "instead_of_hub"]
+__all__ = ["HELLO", "Script", "Talk", "accepting", "instead_of_hub", "welcoming"]
+
+HELLO: dict[str, object] = {
+    "v": 1, "conn": "c-1", "hb_ms": 10_000, "auth_timeout_ms": 10_000, "max_frame": 262_144,
+    "window": {"frames": 256, "bytes": 1_048_576}, "server_ts": 0,
+}  # fmt: skip
+WELCOME: dict[str, object] = {
+    "session": "s-lie", "key": "k", "epoch": "e", "resumed": False, "why": "unknown", "recv_seq": 0,
+    "session_ttl_ms": 86_400_000, "token_exp_ms": 0, "hb_ms": 10_000,
+}  # fmt: skip
 
 Script: TypeAlias = Callable[[trio.abc.Stream], Awaitable[None]]
 Talk: TypeAlias = Callable[[trio_websocket.WebSocketConnection], Awaitable[None]]
@@ -39,7 +49,7 @@ async def instead_of_hub(network: MemoryNetwork, script: Script) -> AsyncGenerat
         while True:
             nursery.start_soon(serve, await listener.accept())
 
-    async with trio.open_nursery() as nursery:
+    async with flat_nursery() as nursery:
         nursery.start_soon(accept, nursery)
         try:
             yield served
@@ -52,10 +62,23 @@ def accepting(talk: Talk, *, subprotocol: str | None = "rt.v1.json") -> Script:
     """Return a script that accepts the WebSocket, then talks."""
 
     async def script(stream: trio.abc.Stream) -> None:
-        async with trio.open_nursery() as nursery:
+        async with flat_nursery() as nursery:
             request = await trio_websocket.wrap_server_stream(nursery, stream)
             connection = await request.accept(subprotocol=subprotocol)
             await talk(connection)
             nursery.cancel_scope.cancel()
 
     return script
+
+
+def welcoming(talk: Talk) -> Talk:
+    """Shake hands as the protocol wants it, with a new session, and go on with `talk`."""
+
+    async def handshake(connection: trio_websocket.WebSocketConnection) -> None:
+        await connection.send_message(json.dumps({"type": "hello", "payload": HELLO}))
+        await connection.get_message()
+        await connection.send_message(json.dumps({"type": "welcome", "payload": WELCOME}))
+        await connection.send_message(json.dumps({"type": "replay.end", "payload": {"through": 0}}))
+        await talk(connection)
+
+    return handshake

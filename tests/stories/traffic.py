@@ -8,10 +8,11 @@ witness.  Lost, doubled and out of order are all one inequality of two lists.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import attrs
 import trio
-from tests.stories.world import World
+from tests.stories.world import World, until
 
 from holdfast.actors.client import Client
 
@@ -47,9 +48,8 @@ class Traffic:
     async def settled(self, *, within: float = 30.0) -> float:
         """Wait until every number is back; return how long it took."""
         began = trio.current_time()
-        with trio.move_on_after(within):
-            while self.received != self.sent:
-                await trio.sleep(1 / 16)
+        with suppress(trio.TooSlowError):
+            await until(lambda: self.received == self.sent, within=within)
         self.check()
         return trio.current_time() - began
 

@@ -26,15 +26,29 @@ from holdfast.actors.client import Client, open_client
 from holdfast.actors.hub import Hub, HubSettings, open_hub
 from holdfast.actors.hub.avatar_sessions import AvatarStandinSettings
 from holdfast.runtime import Event, InjectedFault, Seams, Secret
-from holdfast.runtime.seams import open_store
+from holdfast.runtime.seams import OpenStore, open_store
 from holdfast.supervisors import TreeNode, snapshot
 
-__all__ = ["API_KEY", "BOOM", "Recorder", "World", "open_world"]
+__all__ = [
+    "API_KEY",
+    "BOOM",
+    "REALTIME_PORT",
+    "Recorder",
+    "World",
+    "budgets",
+    "flat_nursery",
+    "incarnations",
+    "open_world",
+    "until",
+]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 API_KEY = Secret("a-key-for-stories")
+# How often a condition is looked at, in virtual seconds.
+TICK = 1 / 16
+
 HTTP_PORT, REALTIME_PORT, AVATAR_PORT = 8001, 8002, 8003
 
 # 2026-11-19: dates in tokens have to be after the libraries' idea of the past.
@@ -84,12 +98,11 @@ class HubTransport(httpx2.AsyncBaseTransport):
         running = self._world.running
         if running is None:
             raise httpx2.ConnectError("Connection refused")
-        with running.calls_scope() as scope:
+        with running.calls_scope():
             response = await httpx2.ASGITransport(running.hub.app).handle_async_request(request)
             await trio.sleep(LATENCY)
-        if scope.cancelled_caught:
-            raise httpx2.ReadError("Connection reset")
-        return response
+            return response
+        raise httpx2.ReadError("Connection reset")
 
 
 @attrs.define(eq=False)
@@ -131,7 +144,7 @@ class World:
         assert self.running is not None, "the hub is down"
         return self.running.hub
 
-    def seams(self, owner: str, store: Callable[[Path | None], apsw.Connection] = open_store) -> Seams:
+    def seams(self, owner: str, store: OpenStore = open_store) -> Seams:
         """Return the world as this owner's product sees it."""
         return Seams(
             connect=functools.partial(self.network.connect, owner=owner),
@@ -167,7 +180,7 @@ class World:
                 await trio.sleep_forever()
 
     def kill_hub(self) -> None:
-        """End it as kill -9 would: the disk keeps what was committed, every stream breaks, nobody says goodbye."""
+        """End it as kill -9 would: the disk keeps what was committed, streams break, nobody says goodbye."""
         running, self.running = self.running, None
         assert running is not None
         running.store.close()
@@ -183,8 +196,7 @@ class World:
         running, self.running = self.running, None
         assert running is not None
         running.scope.cancel()
-        while self.network.listeners:
-            await trio.sleep(LATENCY)
+        await until(lambda: not self.network.listeners)
 
     # -- clients
 
@@ -202,19 +214,30 @@ class World:
     @asynccontextmanager
     async def client(self, name: str = "teller", **sections: Mapping[str, object]) -> AsyncGenerator[Client]:
         """Open a client; at its end none of its tasks may be left."""
+        async with self.client_of(self.configuration(name, **sections), name) as client:
+            yield client
+
+    @asynccontextmanager
+    async def client_of(
+        self, configuration: Mapping[str, object] | Path, name: str = "teller"
+    ) -> AsyncGenerator[Client]:
+        """Open a client of this configuration."""
         opened: list[apsw.Connection] = []
 
         def store(path: Path | None) -> apsw.Connection:
             opened.append(open_store(path))
             return opened[-1]
 
-        configuration = self.configuration(name, **sections)
         seams = self.seams(name, store)
         async with open_client(configuration, seams=seams, http=lambda: HubTransport(self)) as client:
             self.clients.append(client)
             self.stores = opened
             yield client
         assert client.system.tasks_left == 0, "tasks of actors outlived the client"
+
+    async def a_moment(self) -> None:
+        """Let a little virtual time pass."""
+        await trio.sleep(TICK)
 
     def crash(self, client: Client, path: str) -> None:
         """Have one actor crash at its next message."""
@@ -273,7 +296,9 @@ async def incarnations(client: Client) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def open_world(*, seed: int = 1, hub_store: Path | None = None, **changes: Any) -> AsyncGenerator[World]:
+async def open_world(
+    *, seed: int = 1, hub_store: Path | None = None, **changes: Any
+) -> AsyncGenerator[World]:
     """Open a world with a running hub; `changes` are settings of the hub."""
     source = random.Random(seed)
     given: dict[str, Any] = {
@@ -287,7 +312,7 @@ async def open_world(*, seed: int = 1, hub_store: Path | None = None, **changes:
     avatar = AvatarStandinSettings(api_keys=(API_KEY,), port=AVATAR_PORT)
     with ExitStack() as closing:
         closing.enter_context(nothing_real())
-        async with trio.open_nursery() as nursery:
+        async with flat_nursery() as nursery:
             world = World(
                 MemoryNetwork(random.Random(source.random())), source, HubSettings(**given), nursery, avatar
             )
@@ -295,6 +320,28 @@ async def open_world(*, seed: int = 1, hub_store: Path | None = None, **changes:
             yield world
             if world.running is not None:
                 await world.stop_hub()
+
+
+async def until(holds: Callable[[], bool], *, within: float = 60.0) -> float:
+    """Wait until something holds; return how long it took, `trio.TooSlowError` when it never does."""
+    began = trio.current_time()
+    with trio.fail_after(within):
+        while not holds():  # noqa: ASYNC110 - in virtual time looking again costs nothing
+            await trio.sleep(TICK)
+    return trio.current_time() - began
+
+
+@asynccontextmanager
+async def flat_nursery() -> AsyncGenerator[trio.Nursery]:
+    """Open a nursery that raises what one of its tasks raised as it was: a failed assertion reads better."""
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        failure = group.exceptions[0] if len(group.exceptions) == 1 else group
+    if failure is not None:
+        raise failure
 
 
 def _never(status: int) -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections the way networks do.
+"""A TCP proxy that delays, resets and half-opens connections the way networks do.
 
 It stands between the client and the hub's realtime endpoint.  Everything it does
 to a connection is counted when it took effect: a fault that hit nothing is no
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -17,8 +18,13 @@ __all__ = ["Effects", "FaultProxy"]
 
 CHUNK = 65_536
 
+# Chunks on their way at a time: at 64 KiB each no more than a long fat pipe holds.
+LINE_CHUNKS = 256
+
 # SO_LINGER with a time of zero: closing sends RST instead of FIN.
 _RESET = struct.pack("ii", 1, 0)
+
+_Line: TypeAlias = "trio.MemorySendChannel[tuple[float, bytes]]"
 
 
 @attrs.define
@@ -30,8 +36,12 @@ class Effects:
     """Live connections that were reset."""
     half_opened: int = 0
     """Live connections that were cut off without a sign."""
-    swallowed: int = 0
-    """Bytes that went nowhere because their connection was half open."""
+    lost: int = 0
+    """Bytes that were on their way when their connection was reset or cut off."""
+    swallowed_up: int = 0
+    """Bytes of the client that went nowhere because the connection was half open."""
+    swallowed_down: int = 0
+    """Bytes of the hub that did."""
 
 
 @attrs.define(eq=False)
@@ -41,13 +51,16 @@ class _Pair:
     client: trio.SocketStream
     hub: trio.SocketStream
     deaf: bool = False
+    under_way: int = 0
+    """Bytes that were taken from one side and not yet given to the other."""
 
 
 class FaultProxy:
-    """Forwards to `target_port` on loopback until told otherwise."""
+    """Forwards to `target_port` on loopback, `latency` seconds late, until told otherwise."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, latency: float = 0.0) -> None:
         self.target_port = target_port
+        self.latency = latency
         self.effects = Effects()
         self.port = 0
         self._pairs: list[_Pair] = []
@@ -66,7 +79,7 @@ class FaultProxy:
 
     def reset(self) -> int:
         """Reset every live connection, both sides; return how many."""
-        hit = [pair for pair in self._pairs if not pair.deaf]
+        hit = self._hit()
         for pair in hit:
             for side in (pair.client, pair.hub):
                 side.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -76,11 +89,16 @@ class FaultProxy:
 
     def half_open(self) -> int:
         """Stop passing bytes on every live connection without closing it; return how many."""
+        hit = self._hit()
+        self.effects.half_opened += len(hit)
+        return len(hit)
+
+    def _hit(self) -> list[_Pair]:
         hit = [pair for pair in self._pairs if not pair.deaf]
         for pair in hit:
             pair.deaf = True
-        self.effects.half_opened += len(hit)
-        return len(hit)
+            self.effects.lost += pair.under_way
+        return hit
 
     async def _forward(self, client: trio.SocketStream) -> None:
         try:
@@ -93,23 +111,52 @@ class FaultProxy:
         self.effects.connections += 1
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._pump, pair, client, hub, nursery.cancel_scope)
-                nursery.start_soon(self._pump, pair, hub, client, nursery.cancel_scope)
+                for source, sink in ((client, hub), (hub, client)):
+                    into, out = trio.open_memory_channel[tuple[float, bytes]](LINE_CHUNKS)
+                    nursery.start_soon(self._take, pair, source, into)
+                    nursery.start_soon(self._give, pair, out, sink, nursery.cancel_scope)
         finally:
             self._pairs.remove(pair)
-            await trio.aclose_forcefully(client)
-            await trio.aclose_forcefully(hub)
+            # Without waiting: this may be the end of the whole proxy, where a wait would be cut short.
+            for side in (client, hub):
+                side.socket.close()
 
-    async def _pump(
-        self, pair: _Pair, source: trio.SocketStream, sink: trio.SocketStream, both: trio.CancelScope
+    async def _take(self, pair: _Pair, source: trio.SocketStream, line: _Line) -> None:
+        """Put what comes onto the line; its end goes down the line behind it."""
+        async with line:
+            try:
+                while chunk := await source.receive_some(CHUNK):
+                    if pair.deaf:
+                        self._swallow(pair, source, len(chunk))
+                        continue
+                    pair.under_way += len(chunk)
+                    await line.send((trio.current_time() + self.latency, chunk))
+            except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+                pass  # this end is gone; what it said before still arrives
+
+    def _swallow(self, pair: _Pair, source: trio.SocketStream, size: int) -> None:
+        if source is pair.client:
+            self.effects.swallowed_up += size
+        else:
+            self.effects.swallowed_down += size
+
+    async def _give(
+        self,
+        pair: _Pair,
+        line: trio.MemoryReceiveChannel[tuple[float, bytes]],
+        sink: trio.SocketStream,
+        both: trio.CancelScope,
     ) -> None:
+        """Hand on what has been on the line for long enough; the line's end is the connection's."""
         try:
-            while chunk := await source.receive_some(CHUNK):
-                if pair.deaf:
-                    self.effects.swallowed += len(chunk)
-                else:
+            async for due, chunk in line:
+                await trio.sleep_until(due)
+                if not pair.deaf:
                     await sink.send_all(chunk)
+                    pair.under_way -= len(chunk)
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-            pass  # the other end is gone; the pair goes with it
+            both.cancel()
+            return
+        # A half-open connection tells nobody that its other side is gone.
         if not pair.deaf:
             both.cancel()

@@ -106,6 +106,22 @@ def test_an_endpoint_that_is_no_service_address_is_refused(endpoint: str) -> Non
         AuthSettings(api_endpoint=endpoint)
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://a.example.com?key=canary",
+        "https://a.example.com#canary",
+        "https://canary@[",
+        "ftp://x?canary",
+    ],
+)
+def test_what_may_be_a_key_in_a_wrong_address_is_not_shown(endpoint: str) -> None:  # A5.7
+    with pytest.raises(InvalidAuthSettings) as caught:
+        AuthSettings(api_endpoint=endpoint)
+
+    assert "canary" not in str(caught.value)
+
+
 def test_a_password_in_the_address_is_refused_and_not_shown() -> None:
     with pytest.raises(InvalidAuthSettings, match="put the key into api_key") as caught:
         AuthSettings(api_endpoint="https://user:canary@auth.example.com")

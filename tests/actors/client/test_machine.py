@@ -139,14 +139,44 @@ def test_a_disconnect_cleans_up_in_order() -> None:  # A4.3
 
 
 def test_a_disconnect_without_a_link_is_done_at_once() -> None:
-    effects = drive(started(), m.DisconnectRequested(1))
+    effects = drive(started(), link("disconnected"), m.DisconnectRequested(1))
 
     assert events(effects) == [Disconnecting, CleanupAuth, CleanupSession, Disconnected]
     assert answers(effects) == [None]
 
 
+def test_a_disconnect_before_the_link_was_heard_of_does_not_take_it_for_closed() -> None:
+    machine = started()
+    effects = machine.step(m.DisconnectRequested(1))
+    assert orders(effects) == ["unlink"]
+    assert answers(effects) == []
+    assert machine.step(link("connected")) == []
+    assert answers(machine.step(link("disconnected"))) == [None]
+
+
+def test_a_connect_during_a_disconnect_begins_when_that_is_done() -> None:
+    machine = ready(avatar=True)
+    machine.step(m.DisconnectRequested(2))
+    assert machine.step(m.ConnectRequested(3)) == []
+    machine.step(m.AvatarClosed())
+    done = machine.step(link("disconnected"))
+    assert events(done) == [CleanupSession, Disconnected, Connecting, Authenticating]
+    assert answers(done) == [None]
+    # And another disconnect has the last word.
+    machine = ready(avatar=True)
+    drive(machine, m.DisconnectRequested(2), m.ConnectRequested(3))
+    (refused,) = answers(machine.step(m.DisconnectRequested(4)))
+    assert isinstance(refused, ConnectFailed)
+
+
+def test_a_wanted_session_whose_link_was_never_ordered_orders_it() -> None:
+    machine = m.ClientMachine()
+    machine.step(m.Started(wanted=True, avatar=False))
+    assert orders(machine.step(link("disconnected"))) == ["link"]
+
+
 def test_a_disconnect_refuses_a_connect_that_waits() -> None:
-    effects = drive(started(), m.ConnectRequested(1), m.DisconnectRequested(2))
+    effects = drive(started(), link("disconnected"), m.ConnectRequested(1), m.DisconnectRequested(2))
 
     refused, done = answers(effects)
     assert isinstance(refused, ConnectFailed)
@@ -230,12 +260,13 @@ def test_every_question_is_answered_at_most_once_and_all_are_once_the_link_is_do
         fact: m.Fact
         if isinstance(step, str):
             asked += 1
-            fact = {
+            verbs: dict[str, m.Fact] = {
                 "connect": m.ConnectRequested(asked),
                 "disconnect": m.DisconnectRequested(asked),
                 "validate": m.ValidateRequested(asked),
                 "recover": m.RecoverRequested(asked, "auth_failure"),
-            }[step]
+            }
+            fact = verbs[step]
         else:
             fact = step
         answered += [effect.waiter for effect in machine.step(fact) if isinstance(effect, m.Answer)]

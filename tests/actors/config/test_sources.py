@@ -125,8 +125,9 @@ def test_a_file_that_is_not_there_or_no_toml_is_named_with_its_place(tmp_path: P
     assert problem.startswith(f"{broken}: must be a TOML file: ")
     assert "line 1" in problem
 
-    broken.write_bytes(b"\xff\xfe")
-    assert refused(file=broken)[0].startswith(f"{broken}: must be a TOML file: ")
+    for unreadable in (b"\xff\xfe", b"a = " + b"9" * 5_000, b"a = " + b"[" * 5_000):
+        broken.write_bytes(unreadable)
+        assert refused(file=broken)[0].startswith(f"{broken}: must be a TOML file: ")
     broken.write_text("#" * (FILE_BYTES_MAX + 1))
     assert refused(file=broken) == [f"{broken}: must be a TOML file: it has more than {FILE_BYTES_MAX} bytes"]
     assert refused(file=tmp_path) == [f"{tmp_path}: cannot be read: Is a directory"]

@@ -366,9 +366,9 @@ def test_each_side_has_exactly_what_the_other_sent_in_order(
 
 
 # D4.3
-@given(st.integers(1, 12), st.integers(0, 12))
+@given(st.integers(0, 3), st.integers(0, 3))
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_a_lost_session_is_told_only_after_traffic_was_received(sends: int, said: int) -> None:
+def test_a_lost_session_is_told_once_there_was_traffic_in_either_direction(sends: int, said: int) -> None:
     world = World()
     world.connect()
     for _ in range(said):
@@ -380,5 +380,7 @@ def test_a_lost_session_is_told_only_after_traffic_was_received(sends: int, said
     world.lose_session()
     world.settle()
 
-    assert world.events == ([ContinuityLost(("c",))] if said else [])
+    # What was sent may have been answered, and the answers are lost although none was ever received.
+    told = [ContinuityLost(("c",) if said else ())]
+    assert world.events == (told if said or sends else [])
     assert world.hub.effects == world.accepted

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from holdfast.actors.delivery.messages import Append, AppendVolatile, MessageInvalid, MessageTooLarge
-from holdfast.actors.delivery.outbox import Entry, Outbox, Removal, frame_size, refusal
+from holdfast.actors.delivery.outbox import Entry, Outbox, Removal, frame_size, nested_deeper, refusal
 
 
 def outbox(*sizes: int) -> Outbox:
@@ -133,10 +133,11 @@ def message(
         (message(payload=b'{"a":'), "payload"),
         (message(payload=b""), "payload"),
         (message(payload=b"{} {}"), "payload"),
+        (message(payload=b'{"a":' + b"[" * 128 + b"]" * 128 + b"}"), "payload"),
     ],
 )
 def test_what_cannot_be_a_frame_is_refused_by_the_name_of_the_field(bad: Append, field: str) -> None:
-    refused = refusal(bad, 1_000)
+    refused = refusal(bad, 10_000)
 
     assert isinstance(refused, MessageInvalid)
     assert refused.field == field
@@ -165,3 +166,25 @@ def test_the_estimated_size_is_never_below_the_real_one() -> None:
 
 def test_a_volatile_message_needs_no_id() -> None:
     assert refusal(AppendVolatile("typing", None, msgspec.Raw(b"{}")), 1_000) is None
+
+
+def test_a_payload_no_reader_could_follow_is_refused_and_does_not_crash_its_taker() -> None:
+    bottomless = message(payload=b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}")
+
+    assert isinstance(refusal(bottomless, 1_000_000), MessageInvalid)
+
+
+@pytest.mark.parametrize(
+    "json,depth",
+    [
+        (b"{}", 1),
+        (b'{"a":[1,[2],{"b":{}}]}', 4),
+        (b'{"[[[[":"{{{{","b":"\\"[["}', 1),
+        (b"[[],[],[],[],[]]", 2),
+        (b'{"cut":"[[[[', 1),
+        (b'{"cut":"[[[[\\', 1),
+    ],
+)
+def test_nesting_is_the_depth_of_brackets_outside_of_strings(json: bytes, depth: int) -> None:
+    assert not nested_deeper(json, depth)
+    assert nested_deeper(json, depth - 1)

@@ -295,8 +295,9 @@ async def test_stopping_needs_a_known_session_and_a_known_reason() -> None:
         assert (await standin.post("stop", {}, **KEY))[0] == 422
         assert (await standin.post("stop", {"session_id": "nobody"}, **KEY))[0] == 404
         session = await standin.start()
-        wrong = {"session_id": session["session_id"], "reason": "BORED"}
-        assert (await standin.post("stop", wrong, **KEY))[0] == 422
+        for reason in ("BORED", [], {}, 5):
+            wrong = {"session_id": session["session_id"], "reason": reason}
+            assert (await standin.post("stop", wrong, **KEY))[0] == 422
 
 
 @on_trio
@@ -435,6 +436,7 @@ async def test_what_cannot_be_read_is_an_error_event_and_ends_nothing() -> None:
             "no json",
             '{"type":"agent.dance"}',
             '{"type":"agent.speak","audio":"?"}',
+            '{"type":"agent.speak","audio":"é"}',
             "[" * 10_000,
         ):
             await socket.connection.send_message(wrong)
@@ -514,6 +516,19 @@ async def test_more_connections_than_its_bound_are_turned_away() -> None:
     async with open_standin(connections_max=1) as standin, standin.talking():
         stream = await standin.knock((await standin.start())["ws_url"])
         assert await stream.receive_some(100) == b""
+
+
+@on_trio
+async def test_a_target_that_is_no_address_is_refused_and_ends_nothing() -> None:
+    async with open_standin() as standin:
+        stream = await standin.knock((await standin.start())["ws_url"])
+        await stream.send_all(
+            b"GET //[ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert (await stream.receive_some(100)).startswith(b"HTTP/1.1 404")
+        await settled()
+        assert not [event for event in standin.events if isinstance(event, ActorEnded)]
 
 
 @settings(max_examples=100, deadline=None)

@@ -194,3 +194,20 @@ def test_whatever_is_accepted_can_be_written_and_read_again(envelope: dict[str, 
         assert one(encode(found).decode()) == found or msgspec.json.decode(
             encode(found)
         ) == msgspec.json.decode(encode(good(encode(found).decode())))
+
+
+@pytest.mark.parametrize("depth, fine", [(127, True), (128, False), (900, False)])
+def test_what_is_nested_deeper_than_everybody_can_read_is_passed_on_to_nobody(depth: int, fine: bool) -> None:
+    payload = '{"a":' + "[" * depth + "]" * depth + ',"b":"[[[["}'
+
+    found = one('{"type":"msg.publish","id":"m","seq":1,"payload":' + payload + "}", max_frame=10_000)
+
+    assert isinstance(found, Frame) == fine
+    assert fine or (isinstance(found, BadFrame) and found.re == "m")
+
+
+def test_names_may_be_as_long_as_clients_make_them() -> None:
+    name = "n" * 256
+    text = json.dumps({"type": name, "id": name, "re": name, "ch": name, "seq": 1})
+
+    assert isinstance(one(text, max_frame=10_000), Frame)

@@ -204,6 +204,29 @@ async def test_a_body_without_an_end_is_read_up_to_its_bound() -> None:
     assert read == 17_000
 
 
+@pytest.mark.parametrize("path", ["/auth/token", "/v1/sessions/token"])
+@on_trio
+async def test_somebody_who_hangs_up_in_the_middle_of_a_request_is_no_error_of_ours(path: str) -> None:
+    coming: list[dict[str, object]] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, object]:
+        return coming.pop(0)
+
+    async def send(_message: Mapping[str, object]) -> None:
+        pass
+
+    scope: dict[str, object] = {
+        "type": "http", "method": "POST", "path": path, "query_string": b"",
+        "headers": [(b"x-api-key", API_KEY.encode())],
+    }  # fmt: skip
+    async with open_world() as world:
+        # A server would report what comes out of this with a traceback, once for each such client.
+        await world.hub.app(scope, receive, send)
+
+
 @on_trio
 async def test_an_invented_refresh_token_is_an_invalid_grant() -> None:  # A1.4
     async with open_world() as world:

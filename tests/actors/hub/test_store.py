@@ -9,7 +9,14 @@ import apsw
 import pytest
 
 from holdfast.actors.hub.session import SessionRecord
-from holdfast.actors.hub.store import Effect, Outgoing, SessionStore, StoreVersionUnknown
+from holdfast.actors.hub.store import (
+    Effect,
+    Outgoing,
+    SessionStore,
+    StoreDamaged,
+    StoreForeign,
+    StoreVersionUnknown,
+)
 from holdfast.runtime import Seams
 
 
@@ -118,6 +125,32 @@ def test_a_file_of_a_newer_hub_is_refused_and_left_alone(tmp_path: Path) -> None
         SessionStore(connection, lambda: "e")
 
     assert connection.execute("select count(*) from sqlite_schema").fetchall() == [(0,)]
+
+
+def test_another_programs_database_is_refused_and_gets_no_tables_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "mine.db"
+    connection = Seams().store(path)
+    connection.execute("create table mine (a)")
+
+    with pytest.raises(StoreForeign, match="another program's database"):
+        SessionStore(connection, lambda: "e")
+
+    assert connection.execute("select name from sqlite_schema").fetchall() == [("mine",)]
+
+
+def test_a_damaged_file_is_refused_by_name_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "hub.db"
+    connection = Seams().store(path)
+    SessionStore(connection, lambda: "e")
+    connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+    connection.close()
+    damaged = path.read_bytes()[:4096] + b"\x5a" * (path.stat().st_size - 4096)
+    path.write_bytes(damaged)
+
+    with pytest.raises(StoreDamaged, match="wanted a sound hub store"):
+        reopened(path)
+
+    assert path.read_bytes() == damaged
 
 
 # A process that commits a message, says so, begins the next and is killed before it commits.

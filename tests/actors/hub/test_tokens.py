@@ -122,6 +122,20 @@ def test_what_is_no_token_is_refused_without_being_quoted(shown: str) -> None:
     assert not shown or len(shown) == 1 or shown not in why(Secret(shown))
 
 
+@pytest.mark.parametrize("header", ["5", "null", '"x"', "[]", "{}", '{"alg":[]}', "{" * 500])
+def test_a_header_that_is_none_is_no_more_than_a_refusal(header: str) -> None:  # D1
+    assert "signed by this hub" in why(Secret(f"{b64(header.encode())}.{b64(CLAIMS)}.{b64(b'x' * 64)}"))
+
+
+@pytest.mark.parametrize(
+    "name, value", [("crit", 5), ("crit", [[]]), ("crit", ["exp"]), ("b64", 0), ("kid", 5)]
+)
+def test_no_header_of_a_stranger_is_more_than_a_refusal(name: str, value: object) -> None:  # D1
+    header = b64({"alg": "Ed25519", name: value})
+
+    assert "signed by this hub" in why(Secret(f"{header}.{b64(CLAIMS)}.{b64(b'x' * 64)}"))
+
+
 def test_a_changed_token_is_refused() -> None:
     head, body, signature = token().reveal().split(".")
     claims = json.loads(base64.urlsafe_b64decode(body + "=="))

@@ -14,7 +14,14 @@ import trio
 import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
-from holdfast.actors.auth.messages import AuthenticationFailed, GetToken, Token, TokenChanged, TokenRejected
+from holdfast.actors.auth.messages import (
+    AuthenticationFailed,
+    GetToken,
+    Token,
+    TokenChanged,
+    TokenExpiring,
+    TokenRejected,
+)
 from holdfast.actors.delivery.messages import GetResume, LinkDown, LinkUp, Received, ReplayEnded, Resume
 from holdfast.actors.reconnect.messages import LinkFailure, LinkLost, LinkReady, SocketStarted
 from holdfast.actors.socket.actor import SocketActor
@@ -182,7 +189,7 @@ async def opened(
             hub = Hub(nursery)
             seams = Seams(connect=connect or hub.connect, random=random.Random(1))
             async with open_system(seams=seams) as system:
-                auth = await probe(system, "auth", GetToken, TokenRejected)
+                auth = await probe(system, "auth", GetToken, TokenExpiring, TokenRejected)
                 auth.answers(GetToken, TOKEN)
                 delivery = await probe(system, "delivery", GetResume, LinkUp, LinkDown, Received, ReplayEnded)
                 delivery.answers(GetResume, RESUME)
@@ -609,7 +616,7 @@ async def test_a_token_about_to_expire_is_replaced_through_auth() -> None:
     # auth.expiring
     async with opened() as bench:
         newer = Token(Secret("t-2"), generation=2, expires_at=1e9)
-        bench.auth.answers(TokenRejected, newer)
+        bench.auth.answers(TokenExpiring, newer)
         peer = await bench.up()
         await peer.send("auth.expiring", {"in_ms": 30_000})
 
@@ -621,7 +628,7 @@ async def test_an_expiring_token_that_auth_cannot_replace_is_left_to_expire() ->
     async with opened() as bench:
         peer = await bench.up()
         await peer.send("auth.expiring", {"in_ms": 30_000})
-        await bench.auth.await_(TokenRejected)
+        await bench.auth.await_(TokenExpiring)
         await settled()
         bench.auth.questions.pop().fail(AuthenticationFailed(401, "invalid_grant", retryable=False))
         await peer.send("msg.event", seq=1)

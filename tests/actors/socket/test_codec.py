@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from holdfast.actors.socket.codec import (
     BATCH_MAX,
     Beat,
+    Bye,
     ErrorBody,
     FrameTooBig,
     Goaway,
@@ -225,3 +226,32 @@ def test_a_welcome_carries_what_the_session_is() -> None:
 
     assert isinstance(welcome, Welcome)
     assert (welcome.session, welcome.resumed, welcome.recv_seq) == ("s-1", True, 7)
+
+
+@pytest.mark.parametrize("number", [10**400, 2**53, 0, -1])
+@pytest.mark.parametrize("kind", ["hello", "welcome"])
+def test_a_heartbeat_that_is_no_time_is_rejected(kind: str, number: int) -> None:
+    # Bad input: what does not fit a float would crash whoever computes with it
+    body = {"v": 1, "session": "s", "key": "k", "epoch": "e", "resumed": False}
+    payload = msgspec.json.encode(body)[:-1] + f',"hb_ms":{number}}}'.encode()
+
+    assert isinstance(decode_control(Frame(type=kind, payload=msgspec.Raw(payload))), Rejected)
+
+
+def test_a_version_too_long_to_be_shown_is_rejected() -> None:
+    payload = b'{"v":' + b"9" * 4_000 + b"}"
+
+    assert isinstance(decode_control(Frame(type="hello", payload=msgspec.Raw(payload))), Rejected)
+
+
+@pytest.mark.parametrize("kind", ["goaway", "bye", "error"])
+def test_what_people_read_of_the_hub_has_no_line_ends_and_no_control_characters(kind: str) -> None:
+    # A terminal obeys them, and a log line must not look like two
+    said = "red \x1b[31m \x9b2J\n{}"
+    payload = msgspec.Raw(msgspec.json.encode({"reason": said, "message": said, "code": said}))
+
+    body = decode_control(Frame(type=kind, payload=payload))
+
+    assert isinstance(body, Goaway | Bye | ErrorBody)
+    texts = [body.message, str(body.code)] if isinstance(body, ErrorBody) else [body.reason]
+    assert texts == ["red ?[31m ?2J?{}"] * len(texts)

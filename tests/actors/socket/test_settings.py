@@ -35,6 +35,13 @@ def test_a_url_is_taken_apart_once(url: str, endpoint: Endpoint) -> None:
         ("wss://user:hunter2@hub.example/rt", "free of credentials"),
         ("wss://hunter2@hub.example/rt", "free of credentials"),
         ("wss://hub.example:99999/rt", "a port from 0 to 65535"),
+        ("wss://[", "a sound host"),
+        ("wss://hunter2@[", "a sound host"),
+        # The upgrade request could not be written.
+        ("wss://hub.example/caf\u00e9", "a URL in ASCII"),
+        ("wss://h\u00fcb.example/rt", "a URL in ASCII"),
+        ("wss://hub.example/a b", "without spaces"),
+        ("wss://hub.example/a\x00b", "a URL in ASCII"),
     ],
 )
 def test_a_url_that_is_wrong_or_not_safe_is_refused_without_showing_its_secrets(

@@ -211,6 +211,11 @@ async def test_the_token_is_presented_in_the_header_of_the_upgrade_and_never_in_
             LinkFailure(kind="rejected", code=503, detail="HTTP 503", retry_after=30.0),
         ),
         (
+            # A5.7: the token was "t-1"; and nothing of it may reach a terminal as it came.
+            http("401 Unauthorized", body='{"error":"bad","message":"Bearer t-1\\u001b[31m\\nfake line"}'),
+            LinkFailure(kind="rejected", code=401, detail="HTTP 401 (bad: Bearer [REDACTED]?[31m?fake line)"),
+        ),
+        (
             http("503 Unavailable", "Retry-After: soon"),
             LinkFailure(kind="rejected", code=503, detail="HTTP 503"),
         ),

@@ -1,0 +1,287 @@
+"""What one incarnation lives through in its own task: hooks, mail, and the taking down of what it started.
+
+Every exception of an actor ends here and becomes an outcome; none reaches the
+nursery, which all actors share, so that a task that cannot be ended pins nobody.
+An end is judged in this order, by what was requested and never by the type of
+an exception:
+
+ 1. it was killed                -> killed, whatever the task made of the cancellation
+ 2. anything was raised          -> crash; a cancellation that nobody requested counts as raised
+ 3. it was asked to stop         -> shutdown
+ 4. it stopped itself            -> what it said, normal by default
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from holdfast.runtime import crash
+from holdfast.runtime.asks import Caller, describe, set_caller
+from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply
+from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
+from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
+from holdfast.runtime.mailbox import Notice
+from holdfast.runtime.messages import Ended
+from holdfast.runtime.outcomes import KILLED, NORMAL, Crash, Outcome
+
+if TYPE_CHECKING:
+    from holdfast.runtime.cell import Cell
+
+__all__ = ["Life"]
+
+
+class Life:
+    """The life of one cell, from its factory to the notice of its end."""
+
+    __slots__ = ("_actor", "_cell", "_reported", "announced", "leaving", "reply", "start_error")
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._actor: Actor | None = None
+        self._reported: Crash | None = None
+        self.announced = False
+        """Whether the start hook has returned: only then its end is told to others than the starter."""
+        self.leaving = False
+        """Whether its own code has ended, and what it had started is being taken down."""
+        self.reply: StartReply = None
+        self.start_error: BaseException | None = None
+
+    async def run(self) -> None:
+        set_caller(Caller(self._cell, in_loop=True))
+        self._cell._task = self._cell.system.backend.current_task()
+        outcome: Outcome | None = None
+        try:
+            with self._cell._scope:
+                outcome = await self._live()
+        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
+            # A cancelled scope lets through what clean-up raised beside the cancellation.
+            outcome = self._judge(error)
+        if self._cell._killed:
+            if isinstance(outcome, Crash):
+                self._report(outcome)
+            outcome = KILLED
+        assert outcome is not None, "only a killed body returns nothing"
+        await self._end(outcome)
+
+    async def _live(self) -> Outcome:
+        try:
+            await self._begin()
+        except BaseException as error:
+            if self._cell._scope.cancel_called:
+                raise
+            outcome = self._judge(error)
+            self.start_error = outcome.exception
+            return outcome
+        if isinstance(self.reply, Ignore):
+            return NORMAL
+        self._announce()
+        assert self._actor is not None
+        try:
+            ended = await self._cell.loop.serve(self._actor)
+        except BaseException as error:
+            if self._cell._scope.cancel_called:
+                raise
+            ended = self._judge(error)
+            self._settle_message(ended)
+        self._cancel_child_tasks()
+        return await self._finish(ended)
+
+    async def _begin(self) -> None:
+        path = self._cell.slot.path
+        actor = self._cell._factory()
+        if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(
+                f"the factory of {path} returns an Actor, got {type(actor).__name__}: {actor!r}"
+            )
+        self._actor = actor
+        actor.context = self._cell.context
+        self._cell.slot.mailbox.configure(type(actor).mailbox)
+        reply = actor.on_start()
+        if inspect.isawaitable(reply):
+            reply = await reply
+        if reply is not None and not isinstance(reply, Ignore | Info):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"on_start of {path} returns None, IGNORE or Info(...), got {reply!r}")
+        self.reply = reply
+
+    def _announce(self) -> None:
+        slot = self._cell.slot
+        slot.state = "stopping" if self._cell._requested else "running"
+        slot.outcome = None
+        slot.started_at = self._cell.system.now()
+        event = ActorStarted(path=slot.path, incarnation=self._cell.incarnation, at=slot.started_at)
+        slot.record(event)
+        self._cell.system.events.publish(event)
+        self._cell.in_hook = False
+        self.announced = True
+        self._cell._tell_starter()
+
+    async def _finish(self, outcome: Outcome) -> Outcome:
+        """Run the stop hook; what it raises becomes the outcome (S19)."""
+        assert self._actor is not None
+        if type(self._actor).on_stop is Actor.on_stop:
+            return outcome
+        self._cell.in_hook = True
+        try:
+            waiting = self._actor.on_stop(outcome)
+            if inspect.isawaitable(waiting):
+                await waiting
+        except BaseException as error:
+            if self._cell._scope.cancel_called:
+                raise
+            return self._judge(error)
+        return outcome
+
+    def _judge(self, error: BaseException) -> Crash:
+        return crash.judge(self._cell.system, self._cell.slot.path, error)
+
+    def _report(self, outcome: Crash) -> None:
+        if self._reported is not outcome and outcome.exception is not self.start_error:
+            self._reported = outcome
+            crash.report(
+                self._cell.system, self._cell.slot, self._cell.incarnation, outcome, self._cell.loop.message
+            )
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def _end(self, outcome: Outcome) -> None:
+        """Take everything down that this incarnation had, then tell who must know."""
+        self.leaving = True
+        try:
+            await self._end_what_it_started(outcome)
+        except self._cell.system.backend.cancelled:
+            # asyncio lets anyone cancel a task; who has been taken down half way goes on to the end.
+            self._cell.system.backend.forgive_cancellation()
+            await self._end_what_it_started(outcome)
+        outcome = self._count_late_failure(outcome)
+        if not self.announced and self.start_error is None and not isinstance(self.reply, Ignore):
+            self.start_error = ActorGone(self._cell.slot.path, outcome)
+        self.release(outcome)
+        self._cell.outcome = outcome
+        self._cell.ended = True
+        self.leave(outcome)
+        self._cell.system.release_resources(self._cell)
+        self._cell.system.cell_ended(self._cell)
+        self._cell._tell_waiters()
+        self._actor = None
+
+    async def _end_what_it_started(self, outcome: Outcome) -> None:
+        self._cancel_child_tasks()
+        if self._cell.children:
+            await self._end_children()
+        await self._end_child_tasks(outcome)
+
+    async def _end_children(self) -> None:
+        """A supervisor that ends for any reason leaves no running child (R23)."""
+        children = list(self._cell.children.values())
+        for child in children:
+            child._request(final=self._cell._final)
+            child.kill()
+        deadline = self._cell.system.now() + self._cell.system.kill_grace
+        for child in reversed(children):
+            await child._wait_killed(deadline)
+
+    def _cancel_child_tasks(self) -> None:
+        if self._cell._holdings is not None:
+            self._cell._holdings.cancel_tasks()
+
+    async def _end_child_tasks(self, outcome: Outcome) -> None:
+        holdings = self._cell._holdings
+        if holdings is None or not holdings.tasks:
+            return
+        # A task that shields itself is wedged: what waits for this cell is told so, not held up.
+        grace = self._cell.system.deadlines.add(
+            self._cell.system.now() + self._cell.system.kill_grace, lambda: self._cell.mark_wedged(outcome)
+        )
+        try:
+            while holdings.tasks:  # the clean-up of one may have spawned another
+                holdings.cancel_tasks()
+                await holdings.tasks[0].wait_ended()
+        finally:
+            grace.cancel()
+
+    def child_task_failed(self, failure: BaseException) -> None:
+        """Take a child task's failure as the actor's own; a second one is reported beside it."""
+        fatal = crash.fatal_in(failure)
+        if fatal is not None:
+            self._cell.system.abort(fatal)
+        if self._cell.loop.failure is None and not self._cell.ended:
+            self._cell.loop.failure = failure
+            self._cell.loop.signal()
+        else:
+            crash.report(
+                self._cell.system, self._cell.slot, self._cell.incarnation, self._judge(failure), None
+            )
+
+    def _count_late_failure(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with what a child task made of its cancellation, as if `on_stop` had (S19)."""
+        failure, self._cell.loop.failure = self._cell.loop.failure, None
+        if failure is None:
+            return outcome
+        late = self._judge(failure)
+        if outcome.orderly:
+            return late
+        crash.report(self._cell.system, self._cell.slot, self._cell.incarnation, late, None)
+        return outcome
+
+    def release(self, outcome: Outcome) -> None:
+        if self._cell._holdings is not None:
+            self._cell._holdings.release(outcome)
+        self._settle_message(outcome)
+
+    def _settle_message(self, outcome: Outcome) -> None:
+        """Fail the question being handled, and make a dead letter of the message: it is not handled again."""
+        loop = self._cell.loop
+        if loop.question is not None and not loop.question.claimed:
+            loop.question.fail(ActorCrashed(self._cell.slot.path, outcome))
+        loop.question = None
+        if isinstance(outcome, Crash):
+            self._report(outcome)
+        message, loop.message = crash.inner_message(loop.message), None
+        if message is not None and not outcome.orderly:
+            self._cell.system.dead_letter(self._cell.slot.path, message, "being handled when the actor ended")
+
+    def leave(self, outcome: Outcome) -> None:
+        """Give the slot free for a successor, and tell who watches and who supervises."""
+        slot, parent = self._cell.slot, self._cell.parent
+        if parent is not None and parent.children.get(slot.path) is self._cell:
+            del parent.children[slot.path]
+        if slot.cell is not self._cell:
+            return
+        slot.cell = None
+        slot.state = "down"
+        slot.outcome = outcome
+        if self._actor is not None and type(self._actor).mailbox.on_restart == "discard":
+            slot.discard("discarded at the restart")
+        if self._cell._final:
+            self._cell.system.registry.close_below(slot.path, outcome)
+        if self.start_error is not None:
+            self.emit_start_failed(self.start_error)
+        if not self.announced:
+            return
+        event = ActorEnded(
+            path=slot.path,
+            incarnation=self._cell.incarnation,
+            outcome=str(outcome),
+            at=self._cell.system.now(),
+        )
+        slot.record(event)
+        self._cell.system.events.publish(event)
+        slot.tell_watchers()
+        if (
+            not self._cell._requested
+            and parent is not None
+            and not parent.ended
+            and self._cell.system.fatal is None
+        ):
+            parent.slot.post(Notice(Ended(slot.path, self._cell.incarnation, outcome), parent.incarnation))
+
+    def emit_start_failed(self, reason: BaseException) -> None:
+        event = ActorStartFailed(
+            path=self._cell.slot.path,
+            incarnation=self._cell.incarnation,
+            reason=describe(reason),
+            at=self._cell.system.now(),
+        )
+        self._cell.slot.record(event)
+        self._cell.system.events.publish(event)
