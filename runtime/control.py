@@ -39,6 +39,7 @@ __all__ = [
     "NoDaemon",
     "Verbs",
     "ask_daemon",
+    "check_place",
     "peer_user",
     "stream_daemon",
 ]
@@ -120,30 +121,17 @@ class ControlServer(Actor):
 
     async def on_start(self) -> None:
         """Bind; a socket file that nobody serves any more is taken over, everything else is left alone."""
-        length = len(os.fsencode(self._path))
-        if length > PATH_MAX:
-            raise ControlError(
-                f"the control socket's path has at most {PATH_MAX} bytes, got {length}: {self._path}; "
-                f"name a shorter one with --control"
-            )
+        check_place(self._path)
+        await self._clear_stale()
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _check_folder(self._path.parent)
-            await self._clear_stale()
             listener = await self.context.seams.listen(UnixAddress(self._path))
         except OSError as error:
-            raise ControlError(
-                f"cannot listen on {self._path} ({error.strerror or error}): name another path with --control"
-            ) from error
+            raise _unusable(self._path, error) from error
         # The task owns the listener: however this incarnation ends, the next one can bind again.
         self.context.spawn(self._accept, listener)
 
     async def _clear_stale(self) -> None:
-        if not self._path.is_socket():
-            if self._path.exists():
-                raise ControlError(
-                    f"{self._path} exists and is no socket: it is left alone; name another with --control"
-                )
+        if not self._path.exists():
             return
         try:
             stream = await self.context.seams.connect(UnixAddress(self._path), timeout=1.0)
@@ -259,6 +247,25 @@ async def _send(stream: trio.abc.Stream, answer: _Answer) -> None:
     await stream.send_all(msgspec.json.encode(answer) + b"\n")
 
 
+def check_place(path: Path) -> None:
+    """Make the socket's folder and refuse a place that cannot be served safely, or at all."""
+    length = len(os.fsencode(path))
+    if length > PATH_MAX:
+        raise ControlError(
+            f"the control socket's path has at most {PATH_MAX} bytes, got {length}: {path}; "
+            f"name a shorter one with --control"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _check_folder(path.parent)
+        if path.exists() and not path.is_socket():
+            raise ControlError(
+                f"{path} exists and is no socket: it is left alone; name another with --control"
+            )
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
 def _check_folder(folder: Path) -> None:
     """Refuse a folder in which somebody else could put another socket in the place of ours."""
     found = folder.stat()
@@ -272,6 +279,12 @@ def _check_folder(folder: Path) -> None:
             f"others may write to {folder} (mode {stat.S_IMODE(found.st_mode):o}): take that right away "
             f"(chmod go-w), or name a control socket elsewhere with --control"
         )
+
+
+def _unusable(path: Path, error: OSError) -> ControlError:
+    return ControlError(
+        f"cannot listen on {path} ({error.strerror or error}): name another path with --control"
+    )
 
 
 def peer_user(stream: trio.abc.Stream) -> int | None:

@@ -7,8 +7,8 @@ an exception:
 
  1. it was killed                -> killed, whatever the task made of the cancellation
  2. anything was raised          -> crash; a cancellation that nobody requested counts as raised
- 3. it was asked to stop         -> shutdown
- 4. it stopped itself            -> what it said, normal by default
+ 3. it stopped itself            -> what it said, normal by default; its own word is kept (R21)
+ 4. it was asked to stop         -> shutdown
 """
 
 from __future__ import annotations

@@ -148,8 +148,8 @@ async def _connect(
         if not address.tls:
             return stream
         name = address.server_hostname or address.host
-        secured = trio.SSLStream(stream, tls(), server_hostname=name, https_compatible=True)
         try:
+            secured = trio.SSLStream(stream, tls(), server_hostname=name, https_compatible=True)
             await secured.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(stream)
@@ -212,10 +212,6 @@ class _LoopThreads:
         return await current_backend().run_in_thread(fn, *args)
 
 
-def _real_connect() -> Connect:
-    return functools.partial(_connect, tls=_shared_tls_context)
-
-
 @attrs.frozen
 class Seams:
     """The world as a value.  The defaults are the real one; replace what a test or a simulation needs."""
@@ -230,13 +226,15 @@ class Seams:
     entropy: Callable[[int], bytes] = os.urandom
     """Random bytes for keys, tokens and identifiers."""
 
-    connect: Connect = attrs.field(factory=_real_connect)
+    tls: Callable[[], ssl.SSLContext] = _shared_tls_context
+    """The one verified TLS context of the process; give another to trust a private authority."""
+
+    connect: Connect = attrs.field(
+        default=attrs.Factory(lambda seams: functools.partial(_connect, tls=seams.tls), takes_self=True)
+    )
     listen: Listen = _listen
     store: OpenStore = open_store
     threads: Threads = attrs.field(factory=_LoopThreads)
-    tls: Callable[[], ssl.SSLContext] = _shared_tls_context
-    """The one verified TLS context of the process."""
-
     exit_process: Callable[[int], None] = os._exit
     """Ends the process without clean-up: the last resort against a wedged task."""
 

@@ -22,6 +22,7 @@ import trio
 from cyclopts import App, CycloptsError, Parameter
 
 from holdfast.actors.app.places import control_socket
+from holdfast.actors.app.terminal import PipeConsole
 from holdfast.runtime import HoldfastError, Seams
 from holdfast.runtime.control import ControlError, NoDaemon, ask_daemon, stream_daemon
 from holdfast.runtime.daemon import ExitStatus
@@ -45,13 +46,14 @@ app = App(
     name="holdfast",
     help="Keeps realtime sessions alive.",
     help_epilogue=(
-        "Exit statuses: 0 done, 1 failed, 2 usage, 69 no daemon answers, 70 a task could not be stopped, "
-        "75 the budget of full restarts is spent, 78 the configuration is wrong."
+        "Exit statuses: 0 done, 1 failed, 2 usage, 69 no daemon answers, 70 a task could not be stopped or "
+        "the root failed, 75 the budget of full restarts is spent, 78 the configuration is wrong."
     ),
     version_flags=["--version"],
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
+    console=PipeConsole(),
 )
 
 # Of an argument that is no good, in an error message: enough to recognise it.

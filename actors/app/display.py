@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from holdfast.actors.app.terminal import PipeConsole
 from holdfast.actors.client.events import event_form, event_payload
 from holdfast.runtime import CrashReported, DeadLetter, Event, TaskWedged
 from holdfast.runtime.daemon import ExitStatus
@@ -53,17 +54,9 @@ _STYLES = (
 )
 
 
-class _PipeConsole(Console):
-    """A console whose reader may go away: that is for the command line to judge, not for rich."""
-
-    def on_broken_pipe(self) -> None:
-        """Let the error through; rich would end the process with status 1."""
-        raise  # noqa: PLE0704 - called from the handler of the BrokenPipeError
-
-
 def console(stream: TextIO | None = None, *, stderr: bool = False) -> Console:
     """Return the console that people read; rich finds out what the terminal can do."""
-    return _PipeConsole(file=stream, stderr=stderr, highlight=False, soft_wrap=True)
+    return PipeConsole(file=stream, stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def describe(event: Event) -> str:

@@ -30,7 +30,7 @@ from holdfast.actors.config.sources import LiveConfiguration, load
 from holdfast.actors.hub import open_embedded_hub
 from holdfast.actors.hub.topology import Hub
 from holdfast.runtime import AskError, Event, HoldfastError, Ref, Seams, Subscription, TaskWedged
-from holdfast.runtime.control import ControlServer
+from holdfast.runtime.control import ControlServer, check_place
 from holdfast.runtime.daemon import ExitStatus, describe_end, exit_status, stop_signals
 from holdfast.supervisors import Budget, snapshot, start_tree, supervisor, worker
 
@@ -68,6 +68,7 @@ class RunOptions:
 async def run_daemon(options: RunOptions) -> int:
     """Run until asked to stop; return the exit status."""
     world = Seams()
+    check_place(options.control)
     with claim(options.control, instead="name another socket with --control"):
         async with (
             stop_signals(world) as asked,

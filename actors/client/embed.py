@@ -20,6 +20,7 @@ from holdfast.actors.avatar.ledger import AvatarLedger
 from holdfast.actors.client.events import log_line
 from holdfast.actors.client.facade import Client
 from holdfast.actors.client.http import SeamTransport
+from holdfast.actors.client.messages import OutboxAbandoned
 from holdfast.actors.client.settings import ClientSettings
 from holdfast.actors.client.topology import Belongings, siblings, topology
 from holdfast.actors.config.sources import LiveConfiguration, load
@@ -79,7 +80,7 @@ async def open_client(
             try:
                 yield client
             finally:
-                await _take_down(client, own)
+                await _take_down(client, own, forgetful=store_path is None)
 
 
 def _live(configuration: LiveConfiguration | Mapping[str, object] | Path) -> LiveConfiguration:
@@ -101,11 +102,18 @@ def _settings(live: LiveConfiguration) -> ClientSettings:
     return ClientSettings(connect_timeout=live.current.connection.timeout)
 
 
-async def _take_down(client: Client, own: Belongings) -> None:
+async def _take_down(client: Client, own: Belongings, *, forgetful: bool) -> None:
     """Disconnect in order while the tree still runs; the stop of the tree does the rest."""
-    if not own.session.wanted:
-        return
-    # Whatever keeps it from an orderly end is in the events; the end comes all the same.
-    deadline = trio.current_time() + DISCONNECT_TIMEOUT
-    with trio.CancelScope(shield=True, deadline=deadline), suppress(HoldfastError):
-        await client.disconnect()
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + DISCONNECT_TIMEOUT):
+        # Whatever keeps it from an orderly end is in the events; the end comes all the same.
+        with suppress(HoldfastError):
+            if own.session.wanted:
+                await client.disconnect()
+            if forgetful:
+                await _report_abandoned(client)
+
+
+async def _report_abandoned(client: Client) -> None:
+    left = (await client.delivery_state()).outbox_depth
+    if left:
+        client.system.events.publish(OutboxAbandoned(messages=left))

@@ -48,6 +48,7 @@ LEVELS: tuple[tuple[str, Level], ...] = (
     ("message:undeliverable", Level.ERROR),
     ("message:unreadable", Level.ERROR),
     ("store:failed", Level.ERROR),
+    ("outbox:abandoned", Level.ERROR),
 )
 
 

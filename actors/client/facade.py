@@ -79,6 +79,9 @@ R = TypeVar("R")
 # Asked again this soon after the actor behind a question crashed; its restart takes less.
 AGAIN_AFTER = 0.05
 
+# The states of delivery in which acknowledgements come.
+LINKED = frozenset({"ready", "replaying"})
+
 # A message that crashes whoever takes it is tried this often: half of the session's budget.
 SEND_CRASHES = 3
 
@@ -126,7 +129,10 @@ class Client:
             raise ConnectTimeout(timeout, f"{state.phase}, link {state.link.state}") from error
 
     async def disconnect(self) -> None:
-        """Take the session down in order (A4.3).  What was not acknowledged stays in the store."""
+        """Take the session down in order (A4.3), once what was sent has arrived, if that takes no longer
+        than `flush_timeout`.  What was not acknowledged stays in the store.
+        """
+        await self.flush(self._settings().flush_timeout)
         await self._ask_through(self._refs.client, DisconnectClient, self._settings().connect_timeout)
 
     async def reconnect(self) -> None:
@@ -163,12 +169,12 @@ class Client:
         channel: str | None = None,
         id: str | None = None,  # noqa: A002
     ) -> str:
-        """Accept a message for delivery and return its id; it is on disk when this returns.
+        """Accept a message for delivery and return its id; it is committed to the store when this returns.
 
-        It survives a reconnect, the crash of any actor, a full restart and a kill of
-        the process, in order.  Raises `SendFailed` (the outcome is unknown: repeat
-        with the id), `OutboxFull`, `MessageTooLarge`, `MessageInvalid`, `InvalidArgument`
-        or `StoreUnavailable` (nothing was accepted).
+        It survives a reconnect, the crash of any actor and a full restart, in order, and
+        a kill of the process where `delivery.store` names a file.  Raises `SendFailed`
+        (the outcome is unknown: repeat with the id), `OutboxFull`, `MessageTooLarge`,
+        `MessageInvalid`, `InvalidArgument` or `StoreUnavailable` (nothing was accepted).
         """
         # Chosen before the first attempt: asked again with the same id, delivery accepts it once.
         message_id = text("id", id) if id is not None else self.new_id()
@@ -185,6 +191,15 @@ class Client:
         except (AskTimeout, ActorCrashed, ActorGone) as error:
             raise SendFailed(message_id, timeout, error) from error
         return message_id
+
+    async def flush(self, timeout: float) -> bool:
+        """Wait until the hub has everything accepted so far; False when time or the link runs out first."""
+        deadline = self.system.now() + timeout
+        while (state := await self.delivery_state()).outbox_depth:
+            if state.link not in LINKED or self.system.now() >= deadline:
+                return False
+            await trio.sleep(AGAIN_AFTER)
+        return True
 
     async def subscribe(self, channel: str) -> str:
         """Ask the hub for the messages of a channel; delivered like any other message."""

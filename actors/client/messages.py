@@ -27,6 +27,7 @@ __all__ = [
     "GetClientState",
     "InvalidArgument",
     "MessageUnreadable",
+    "OutboxAbandoned",
     "Ready",
     "RecoverFromError",
     "RecoveryCompleted",
@@ -165,6 +166,15 @@ class RecoveryFailed(Event, frozen=True, tag="recovery:failed"):
     error: str
 
 
+class OutboxAbandoned(Event, frozen=True, tag="outbox:abandoned"):
+    """The client ended before the hub had acknowledged these, and its store was in memory: they are lost.
+
+    Configure `delivery.store`, or `flush` before the end.
+    """
+
+    messages: int
+
+
 # ---- errors ----------------------------------------------------------------------------------------
 
 
@@ -188,7 +198,7 @@ class ConnectTimeout(HoldfastError):
     def __init__(self, timeout: float, where: str) -> None:
         super().__init__(
             f"the session was not ready within {timeout:g} s (it is {where}); it is tried on: "
-            f"await ready() later, or disconnect()"
+            f"call connect() again to wait on, or disconnect()"
         )
         self.timeout = timeout
 

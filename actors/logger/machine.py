@@ -118,8 +118,13 @@ def _encode(shown: dict[str, Json], settings: LoggerSettings) -> str:
 
 
 def _one_line(message: Json) -> str:
-    # A message with a line end in it must not look like two lines.
-    return str(message).replace("\n", "\\n").replace("\r", "\\r")
+    # A message with a line end in it must not look like two lines, and a terminal must not obey one.
+    text = str(message)
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else char.encode("unicode_escape").decode()
 
 
 def clean_end(time: float, settings: LoggerSettings) -> str:

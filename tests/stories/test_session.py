@@ -6,6 +6,7 @@ nothing is lost, doubled or reordered in either direction.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +14,10 @@ from pathlib import Path
 import pytest
 import trio
 import trio_websocket
-from tests.stories.network import LATENCY
+from tests.stories.network import LATENCY, Weather
 from tests.stories.peers import accepting, instead_of_hub, welcoming
 from tests.stories.story import BACK_WITHIN, running
+from tests.stories.traffic import Traffic
 from tests.stories.world import Recorder, flat_nursery, open_world, until
 
 from holdfast.actors.auth.messages import AuthCleanup, TokenAcquired, TokenExpired, TokenRefreshed
@@ -29,12 +31,13 @@ from holdfast.actors.client.messages import (
     Connecting,
     Disconnected,
     Disconnecting,
+    OutboxAbandoned,
     Ready,
     RecoveryCompleted,
     RecoveryStarted,
 )
 from holdfast.actors.client.messages import SystemError as SystemFailed
-from holdfast.actors.delivery.messages import ContinuityLost
+from holdfast.actors.delivery.messages import ContinuityLost, OutboxFull
 from holdfast.actors.hub.avatar_sessions import SANDBOX_AVATAR
 from holdfast.actors.hub.messages import ConnectionClosed, ConnectionRefused
 from holdfast.actors.reconnect.messages import (
@@ -172,6 +175,92 @@ async def test_what_is_sent_after_a_disconnect_waits_for_the_next_connect_in_the
         await session.traffic.settled()
         first, second = session.heard.of(LinkConnected)
         assert (second.session, second.resumed) == (first.session, True)
+
+
+@on_trio
+async def test_what_was_sent_before_the_end_arrives_before_the_end() -> None:
+    # A3.4, A4.3: `disconnect` lets the outbox run dry first
+    async with open_world() as world:
+        async with world.client() as client:
+            await client.connect()
+            for n in range(500):
+                await client.send({"n": n})
+        assert [json.loads(effect.payload)["n"] for effect in world.hub.effects()] == list(range(500))
+
+
+@on_trio
+async def test_what_cannot_arrive_before_the_end_is_reported_if_no_store_keeps_it(tmp_path: Path) -> None:
+    # A3.4: never silently dropped
+    async with open_world() as world:
+        for store, told in ((None, [3]), (tmp_path / "client.db", [])):
+            sections = {"delivery": {"store": store}} if store is not None else {}
+            async with world.client(**sections) as client:
+                heard = Recorder(client)
+                world.network.weather = "refusing"
+                for n in range(3):
+                    await client.send({"n": n})
+                assert not await client.flush(1.0)
+            assert [event.messages for event in heard.of(OutboxAbandoned)] == told
+
+
+@on_trio
+@pytest.mark.parametrize("weather", ["refusing", "silent"])
+async def test_a_client_is_left_in_time_whatever_the_network_does(weather: Weather) -> None:
+    # A4.3, Beyond OTP 7: the end is bounded
+    async with open_world() as world:
+        avatar = {"enabled": True, "avatar_id": SANDBOX_AVATAR, "is_sandbox": True}
+        async with world.client(avatar=avatar) as client:
+            await client.connect()
+            world.network.half_open()
+            world.network.weather = weather
+            await client.send({"n": 1})
+            began = trio.current_time()
+        assert trio.current_time() - began <= 10
+
+
+@on_trio
+async def test_a_jump_of_the_calendar_neither_cuts_the_link_nor_costs_a_message() -> None:
+    # ARCHITECTURE 7: nothing is decided by the wall clock
+    async with open_world() as world, running(world) as session:
+        for jump in (100_000, -50_000, 31):
+            world.calendar.offset += jump
+            await trio.sleep(60)
+            await session.traffic.send(5)
+            await session.traffic.settled()
+        assert len(session.heard.of(LinkConnected)) == 1
+
+
+@on_trio
+async def test_a_full_outbox_refuses_by_name_and_what_it_holds_arrives() -> None:
+    # A3.4: a bounded outbox
+    async with open_world() as world, running(world, delivery={"outbox_messages": 50}) as session:
+        world.network.weather = "refusing"
+        world.network.reset()
+        await trio.sleep(1)
+        await session.traffic.send(50)
+        with pytest.raises(OutboxFull, match="holds 50 of 50 messages"):
+            await session.traffic.send(1)
+        world.network.weather = "fine"
+        await session.traffic.settled()
+        await session.traffic.send(5)
+        await session.traffic.settled()
+        await session.untouched()
+
+
+@on_trio
+async def test_an_application_that_does_not_read_for_minutes_gets_everything_once_when_it_does() -> None:
+    # A3.4: backpressure up to the hub, whose patience of 30 s ends connections and no session
+    async with open_world() as world, world.client() as client:
+        await client.connect()
+        traffic = Traffic(world, client)
+        await traffic.send(2_500)
+        await trio.sleep(120)
+        state = await client.delivery_state()
+        assert state.inbox_depth == 1_024
+        async with flat_nursery() as nursery:
+            nursery.start_soon(traffic.receive)
+            await traffic.settled()
+            nursery.cancel_scope.cancel()
 
 
 @on_trio

@@ -14,13 +14,13 @@ import attrs
 import msgspec
 import trio
 
-from holdfast.actors.app.demo.processes import HubProcess, TrafficProcess
+from holdfast.actors.app.demo.processes import HubProcess, ProcessFailed, TrafficProcess
 from holdfast.actors.app.demo.proxy import FaultProxy
 from holdfast.actors.app.demo.script import Script
 from holdfast.actors.app.demo.traffic import Counts
 from holdfast.actors.client.messages import ClientState
 from holdfast.runtime import HoldfastError, Seams
-from holdfast.runtime.control import ask_daemon, stream_daemon
+from holdfast.runtime.control import NoDaemon, ask_daemon, stream_daemon
 from holdfast.supervisors import TreeNode
 
 __all__ = ["Check", "NotRecovered", "SeenEvent", "Stage", "Status", "find_node"]
@@ -104,7 +104,10 @@ class Stage:
 
     async def ask(self, verb: str, **arguments: object) -> object:
         """Ask the client process."""
-        return await ask_daemon(self.traffic.control, verb, arguments, seams=self.seams)
+        try:
+            return await ask_daemon(self.traffic.control, verb, arguments, seams=self.seams)
+        except NoDaemon as error:
+            raise ProcessFailed("client", f"does not answer {verb!r} any more", self.traffic.log) from error
 
     async def counts(self) -> Counts:
         """Return how far the messages are."""

@@ -35,6 +35,7 @@ from holdfast.actors.auth.messages import (
     TokenAcquired,
     TokenChanged,
     TokenExpired,
+    TokenExpiring,
     TokenLost,
     TokenRefreshed,
     TokenRejected,
@@ -385,6 +386,15 @@ async def test_a_rejected_token_is_replaced_once_for_all_who_report_it() -> None
         await report()
 
         assert newer == [2] * 6
+        assert b.service.kinds == ["client_credentials", "refresh_token"]
+
+
+# A1.8
+@on_trio
+async def test_a_token_that_ends_soon_is_replaced_for_whoever_says_so() -> None:
+    async with bench() as b:
+        first = await b.auth.ask(GetToken())
+        assert (await b.auth.ask(TokenExpiring(first.generation))).generation == 2
         assert b.service.kinds == ["client_credentials", "refresh_token"]
 
 

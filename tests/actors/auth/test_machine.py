@@ -530,6 +530,31 @@ def test_a_second_rejection_in_a_row_leaves_the_family_of_refreshed_tokens() -> 
     assert driven.at(284, RejectionReported(3, 4)).started == [ExchangeKind.REFRESH]
 
 
+# A1.8: `auth.expiring` of a server is no refusal.
+def test_a_token_that_ends_soon_is_renewed_once_and_serves_until_then() -> None:
+    driven = authenticated().at(10, RejectionReported(1, 1, refused=False))
+    assert driven.started == [ExchangeKind.REFRESH]
+    assert token_of(driven.at(10, TokenRequested(2)).answers[2]) == "A1"
+    driven.succeed(11, grant(2))
+    assert token_of(driven.answers[1]) == "A2"
+    late = driven.at(12, RejectionReported(3, 1, refused=False))
+    assert token_of(late.answers[3]) == "A2"
+    assert late.started == []
+
+
+def test_a_token_that_ends_soon_and_cannot_be_renewed_is_answered_again() -> None:
+    driven = authenticated().at(10, RejectionReported(1, 1, refused=False)).fail(11, BUSY)
+
+    assert token_of(driven.answers[1]) == "A1"
+    assert driven.machine.state(11).authenticated
+
+
+def test_tokens_that_ended_soon_say_nothing_against_their_family() -> None:
+    driven = authenticated().at(10, RejectionReported(1, 1, refused=False)).succeed(11, grant(2))
+
+    assert driven.at(12, RejectionReported(2, 2, refused=False)).started == [ExchangeKind.REFRESH]
+
+
 @pytest.mark.parametrize("generation", [0, 2, 99])
 def test_a_rejection_of_another_generation_says_nothing_about_this_one(generation: int) -> None:
     driven = authenticated().at(10, RejectionReported(1, generation))

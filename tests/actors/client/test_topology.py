@@ -9,7 +9,7 @@ import attrs
 import pytest
 from tests.actors.client.belongings import belongings
 from tests.stories.story import running
-from tests.stories.world import API_KEY, REALTIME_PORT, Recorder, open_world
+from tests.stories.world import API_KEY, REALTIME_PORT, Recorder, open_world, until
 
 from holdfast.actors.client.topology import ROOT, siblings, topology
 from holdfast.actors.config.settings import SupervisionSettings
@@ -150,9 +150,7 @@ async def test_a_restart_reads_the_configuration_in_force(tmp_path: Path) -> Non
         await client.connect()
         world.network.weather = "refusing"
         world.network.reset()
-        while not heard.of(ReconnectExhausted):
-            await client.state()
-            await world.a_moment()
+        await until(lambda: bool(heard.of(ReconnectExhausted)))
         assert heard.of(ReconnectExhausted)[0].max_retries == 2
 
 

@@ -295,8 +295,8 @@ async def test_stopping_needs_a_known_session_and_a_known_reason() -> None:
         assert (await standin.post("stop", {}, **KEY))[0] == 422
         assert (await standin.post("stop", {"session_id": "nobody"}, **KEY))[0] == 404
         session = await standin.start()
-        for reason in ("BORED", [], {}, 5):
-            wrong = {"session_id": session["session_id"], "reason": reason}
+        for reason in ("BORED", ["BORED"], {"BORED": 1}, 5):
+            wrong: Json = {"session_id": session["session_id"], "reason": reason}
             assert (await standin.post("stop", wrong, **KEY))[0] == 422
 
 

@@ -127,11 +127,9 @@ def test_a_header_that_is_none_is_no_more_than_a_refusal(header: str) -> None:  
     assert "signed by this hub" in why(Secret(f"{b64(header.encode())}.{b64(CLAIMS)}.{b64(b'x' * 64)}"))
 
 
-@pytest.mark.parametrize(
-    "name, value", [("crit", 5), ("crit", [[]]), ("crit", ["exp"]), ("b64", 0), ("kid", 5)]
-)
-def test_no_header_of_a_stranger_is_more_than_a_refusal(name: str, value: object) -> None:  # D1
-    header = b64({"alg": "Ed25519", name: value})
+@pytest.mark.parametrize("more", ['"crit":5', '"crit":[[]]', '"crit":["exp"]', '"b64":0', '"kid":5'])
+def test_no_header_of_a_stranger_is_more_than_a_refusal(more: str) -> None:  # D1
+    header = b64(f'{{"alg":"Ed25519",{more}}}'.encode())
 
     assert "signed by this hub" in why(Secret(f"{header}.{b64(CLAIMS)}.{b64(b'x' * 64)}"))
 

@@ -65,6 +65,13 @@ def test_the_timestamp_can_be_left_out() -> None:
     assert "timestamp" not in json.loads(line)
 
 
+def test_an_unstructured_line_gives_a_terminal_nothing_to_obey() -> None:
+    line = render(record("red \x1b[31m\x9b2J\r\u2028caf\u00e9"), attrs.evolve(SETTINGS, structured=False))
+
+    assert "red \\x1b[31m\\x9b2J\\r\\u2028caf\u00e9" in line
+    assert line.isprintable()
+
+
 def test_unstructured_lines_have_the_same_content() -> None:
     line = render(record(data={"a": 1}), attrs.evolve(SETTINGS, structured=False))
 
