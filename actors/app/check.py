@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from holdfast.actors.app.display import console
+from holdfast.actors.app.terminal import plain
 from holdfast.actors.config.messages import ConfigurationError
 from holdfast.actors.config.sources import load
 from holdfast.runtime.daemon import ExitStatus
@@ -25,7 +26,7 @@ def check_file(file: Path, environ: Mapping[str, str], *, json: bool) -> int:
             problems = [str(problem) for problem in error.problems]
             _write({"valid": False, "problems": problems})
         else:
-            sys.stderr.writelines(f"holdfast: {problem}\n" for problem in error.problems)
+            sys.stderr.writelines(f"holdfast: {plain(str(problem))}\n" for problem in error.problems)
         return ExitStatus.CONFIGURATION
     shown = configuration.describe()
     if json:

@@ -22,7 +22,7 @@ import trio
 from cyclopts import App, CycloptsError, Parameter
 
 from holdfast.actors.app.places import control_socket
-from holdfast.actors.app.terminal import PipeConsole
+from holdfast.actors.app.terminal import PipeConsole, plain
 from holdfast.runtime import HoldfastError, Seams
 from holdfast.runtime.control import ControlError, NoDaemon, ask_daemon, stream_daemon
 from holdfast.runtime.daemon import ExitStatus
@@ -103,7 +103,7 @@ def _status_for(error: HoldfastError) -> ExitStatus:
 def _complain(text: str, status: ExitStatus) -> ExitStatus:
     """Say what is wrong, each line under the program's name: several problems are several lines."""
     for line in text.splitlines():
-        print(f"holdfast: {line}", file=sys.stderr)
+        print(f"holdfast: {plain(line)}", file=sys.stderr)
     return status
 
 

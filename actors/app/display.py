@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from holdfast.actors.app.terminal import PipeConsole
+from holdfast.actors.app.terminal import PipeConsole, plain
 from holdfast.actors.client.events import event_form, event_payload
 from holdfast.runtime import CrashReported, DeadLetter, Event, TaskWedged
 from holdfast.runtime.daemon import ExitStatus
@@ -90,8 +90,8 @@ def form_line(form: Mapping[str, object]) -> Text:
 
 
 def _line(name: str, text: str, at: float) -> Text:
-    shown = text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
-    return Text.assemble((f"{at:9.3f}  ", "dim"), (f"{name:<28}", style_of(name)), f" {shown}")
+    shown = plain(text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…")
+    return Text.assemble((f"{at:9.3f}  ", "dim"), (f"{plain(name):<28}", style_of(name)), f" {shown}")
 
 
 def style_of(name: str) -> str:
@@ -140,7 +140,7 @@ def show_status(status: object) -> int:
     for name, value in _flat("", status):
         # What is not there is in `--json`; people look for what is.
         if value not in (None, "", []):
-            out.print(Text.assemble((f"{name:<28}", "dim"), str(value)))
+            out.print(Text.assemble((f"{name:<28}", "dim"), plain(str(value))))
     return ExitStatus.CLEAN
 
 

@@ -22,6 +22,7 @@ import trio
 from holdfast.actors.app.claims import claim
 from holdfast.actors.app.display import console, describe, event_line, tree_text
 from holdfast.actors.app.places import state_directory
+from holdfast.actors.app.terminal import plain
 from holdfast.actors.app.verbs import DaemonDoor, daemon_verbs
 from holdfast.actors.client import Client, open_client
 from holdfast.actors.client.embed import REQUIRED
@@ -221,5 +222,5 @@ def _tell_wedged(event: Event) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"holdfast: {text}\n")
+    sys.stderr.write(f"holdfast: {plain(text)}\n")
     sys.stderr.flush()

@@ -2,34 +2,32 @@
 
 Arguments are settings, ``name=value``; API keys come from the environment.  It
 prints one JSON line with its addresses when it is ready, and what went wrong in
-its tree to standard error.  It ends with 0 when it was asked to, 1 when its tree
-gave up, 2 when its settings or its store cannot be used.
+its tree to standard error.  Its statuses are those of `ExitStatus`: 0 when it
+was asked to end, 1 when its store or a port cannot be used, 75 when its tree
+gave up, 78 when its settings are wrong.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
+import anyio
 import msgspec
 import trio
 
 from holdfast.actors.hub.arguments import read_settings
 from holdfast.actors.hub.messages import FamilyRevoked
-from holdfast.actors.hub.settings import HubSettings
+from holdfast.actors.hub.settings import HubSettings, InvalidHubSettings
 from holdfast.actors.hub.topology import Hub, open_hub
-from holdfast.runtime import ActorStartFailed, CrashReported, Event, HoldfastError, TaskWedged
+from holdfast.runtime import ActorStartFailed, CrashReported, Event, HoldfastError, Seams, TaskWedged
+from holdfast.runtime.daemon import ExitStatus, describe_end, exit_status, stop_signals
 from holdfast.runtime.outcomes import unwrap
 from holdfast.supervisors import SupervisorGaveUp
 
 __all__ = ["main"]
-
-EXIT_ASKED = 0
-EXIT_GAVE_UP = 1
-EXIT_UNUSABLE = 2
 
 # What an operator must see without asking; everything else is on the event stream.
 _SERIOUS = (CrashReported, ActorStartFailed, SupervisorGaveUp, TaskWedged, FamilyRevoked)
@@ -57,35 +55,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, HoldfastError | OSError):
             raise
         sys.stderr.write(f"holdfast hub: {error}\n")
-        return EXIT_UNUSABLE
+        return _status_of(error)
+
+
+def _status_of(error: Exception) -> ExitStatus:
+    return ExitStatus.CONFIGURATION if isinstance(error, InvalidHubSettings) else ExitStatus.FAILED
 
 
 async def _run(settings: HubSettings) -> int:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with open_hub(settings) as hub:
-            hub.system.events.call(_report)
-            _write(sys.stdout, _addresses(hub))
-            return await _until_the_end(hub, signals)
+    async with stop_signals(Seams()) as asked, open_hub(settings) as hub:
+        hub.system.events.call(_report)
+        _write(sys.stdout, _addresses(hub))
+        return await _until_the_end(hub, asked)
 
 
 def _addresses(hub: Hub) -> _Ready:
     return _Ready(os.getpid(), hub.api_url, hub.token_url, hub.realtime_url, hub.avatar_url)
 
 
-async def _until_the_end(hub: Hub, signals: AsyncIterator[int]) -> int:
-    status = EXIT_ASKED
+async def _until_the_end(hub: Hub, asked: anyio.Event) -> ExitStatus:
+    status = ExitStatus.CLEAN
     async with trio.open_nursery() as nursery:
 
         async def watch_tree() -> None:
             nonlocal status
-            await hub.wait_ended()
-            status = EXIT_GAVE_UP
+            outcome = await hub.wait_ended()
+            sys.stderr.write(f"holdfast hub: {describe_end(outcome)}\n")
+            status = exit_status(outcome)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(watch_tree)
-        async for _ in signals:
-            nursery.cancel_scope.cancel()
-            break
+        await asked.wait()
+        nursery.cancel_scope.cancel()
     return status
 
 

@@ -153,7 +153,7 @@ def test_a_hub_with_wrong_settings_says_which(
 ) -> None:
     monkeypatch.setenv("HOLDFAST_HUB_API_KEYS", "a-key-for-the-hub")
 
-    assert call("hub", *arguments) == ExitStatus.USAGE
+    assert call("hub", *arguments) == ExitStatus.CONFIGURATION
     assert words in capsys.readouterr().err
 
 

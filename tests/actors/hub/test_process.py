@@ -17,9 +17,9 @@ import trio
 import trio_websocket
 from tests.actors.hub.conftest import ADMIN_KEY, API_KEY, Client, Json
 
-from holdfast.actors.hub.__main__ import EXIT_ASKED, EXIT_UNUSABLE
 from holdfast.actors.hub.store import SessionStore
 from holdfast.runtime import Seams
+from holdfast.runtime.daemon import ExitStatus
 
 ENVIRONMENT = {**os.environ, "HOLDFAST_HUB_API_KEYS": API_KEY, "HOLDFAST_HUB_ADMIN_KEY": ADMIN_KEY}
 
@@ -113,7 +113,7 @@ def test_a_hub_that_is_asked_to_end_says_goodbye_and_ends_with_0(wanted: signal.
 
     with hub_process() as (process, addresses):
         trio.run(main, addresses, process.pid)
-        assert process.wait(10) == EXIT_ASKED
+        assert process.wait(10) == ExitStatus.CLEAN
 
 
 def test_the_addresses_are_real_and_on_loopback() -> None:
@@ -126,16 +126,16 @@ def test_the_addresses_are_real_and_on_loopback() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, environment, expected",
+    "arguments, environment, expected, status",
     [
-        (["heartbeat=soon"], ENVIRONMENT, "hub.heartbeat: wanted"),
-        ([], {**ENVIRONMENT, "HOLDFAST_HUB_API_KEYS": ""}, "HOLDFAST_HUB_API_KEYS"),
-        (["store_path=/dev/null/hub.db"], ENVIRONMENT, "/dev/null"),
-        (["host=192.0.2.1"], ENVIRONMENT, "could not be started"),
+        (["heartbeat=soon"], ENVIRONMENT, "hub.heartbeat: wanted", ExitStatus.CONFIGURATION),
+        ([], {**ENVIRONMENT, "HOLDFAST_HUB_API_KEYS": ""}, "HOLDFAST_HUB_API_KEYS", ExitStatus.CONFIGURATION),
+        (["store_path=/dev/null/hub.db"], ENVIRONMENT, "/dev/null", ExitStatus.FAILED),
+        (["host=192.0.2.1"], ENVIRONMENT, "could not be started", ExitStatus.FAILED),
     ],
 )
-def test_a_hub_that_cannot_run_says_why_and_ends_with_2(
-    arguments: Sequence[str], environment: dict[str, str], expected: str
+def test_a_hub_that_cannot_run_says_why_and_ends_with_its_status(
+    arguments: Sequence[str], environment: dict[str, str], expected: str, status: ExitStatus
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "holdfast.actors.hub", *arguments],
@@ -146,7 +146,7 @@ def test_a_hub_that_cannot_run_says_why_and_ends_with_2(
         check=False,
     )
 
-    assert done.returncode == EXIT_UNUSABLE
+    assert done.returncode == status
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
