@@ -104,13 +104,13 @@ def _settings(live: LiveConfiguration) -> ClientSettings:
 
 async def _take_down(client: Client, own: Belongings, *, forgetful: bool) -> None:
     """Disconnect in order while the tree still runs; the stop of the tree does the rest."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + DISCONNECT_TIMEOUT):
-        # Whatever keeps it from an orderly end is in the events; the end comes all the same.
-        with suppress(HoldfastError):
-            if own.session.wanted:
-                await client.disconnect()
-            if forgetful:
-                await _report_abandoned(client)
+    deadline = trio.current_time() + DISCONNECT_TIMEOUT
+    # Whatever keeps it from an orderly end is in the events; the end comes all the same.
+    with trio.CancelScope(shield=True, deadline=deadline), suppress(HoldfastError):
+        if own.session.wanted:
+            await client.disconnect()
+        if forgetful:
+            await _report_abandoned(client)
 
 
 async def _report_abandoned(client: Client) -> None:

@@ -370,9 +370,13 @@ async def test_the_next_process_goes_on_with_the_session_the_outbox_and_the_stat
             await client.preserve_state({"sessionId": "abc"})
             for n in range(10):
                 await client.echo({"n": n})
+            # All are there, so that they are fetched at once and only `commit` commits.
+            await trio.sleep(1)
+            assert (await client.delivery_state()).inbox_depth == 10
             got = [(await client.receive()).payload["n"] for _ in range(6)]
             await client.commit()
             got += [(await client.receive()).payload["n"] for _ in range(2)]
+            assert got == list(range(8))
             await client.disconnect()
             for n in range(10, 13):
                 await client.echo({"n": n})
