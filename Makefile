@@ -41,7 +41,7 @@ demo: $(READY)
 	@$(BIN)/holdfast demo $(ARGS)
 
 bench: $(READY)
-	@$(BIN)/python -m tests.benchmarks $(ARGS)
+	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.benchmarks $(ARGS)
 
 dist: $(READY)
 	@$(BIN)/python -m build --outdir dist
