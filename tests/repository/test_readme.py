@@ -66,6 +66,21 @@ def test_the_example_of_a_test_passes_as_a_test(tmp_path: Path) -> None:
     assert "2 passed" in done.stdout
 
 
+def test_the_example_of_a_configuration_is_accepted(tmp_path: Path) -> None:
+    from holdfast.actors.config.sources import load
+
+    example = re.search(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    assert example is not None
+    (tmp_path / "holdfast.toml").write_text(example.group(1))
+    (tmp_path / "api.key").write_text("not-a-real-key\n")
+    (tmp_path / "api.key").chmod(0o600)
+
+    configuration = load(tmp_path / "holdfast.toml", environ={}).current
+
+    assert configuration.auth.api_key.reveal() == "not-a-real-key"
+    assert configuration.connection.url == "wss://hub.example.com/realtime"
+
+
 def test_the_exit_statuses_are_those_of_the_code() -> None:
     from holdfast.runtime.daemon import ExitStatus
 
