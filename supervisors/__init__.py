@@ -36,6 +36,7 @@ from holdfast.supervisors.errors import (
     NoSuchChild,
     NotBuiltYet,
     NotForDynamic,
+    NotReady,
     PreparationFailed,
     SpecError,
     StartArgumentsGone,
@@ -45,6 +46,7 @@ from holdfast.supervisors.escalation import FullRestart
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
+from holdfast.supervisors.readiness import Readiness
 from holdfast.supervisors.reports import (
     AutoShutdownDecided,
     BudgetLeft,
@@ -131,10 +133,12 @@ __all__ = [
     "NoSuchPath",
     "NotBuiltYet",
     "NotForDynamic",
+    "NotReady",
     "NoticeIgnored",
     "OnGiveUp",
     "OrderlyRestart",
     "PreparationFailed",
+    "Readiness",
     "Report",
     "Restart",
     "RestartDecided",

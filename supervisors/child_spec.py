@@ -22,6 +22,7 @@ from holdfast.runtime.identity import check_name
 from holdfast.supervisors.errors import InvalidSpec, NotBuiltYet, StartArgumentsGone
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
+from holdfast.supervisors.readiness import Readiness
 
 __all__ = [
     "FOREVER",
@@ -142,6 +143,9 @@ class ChildSpec:
     start_timeout: float | None = START_TIMEOUT
     """How long the start hook may take.  None for a supervisor means: as long as its children's may."""
 
+    ready: Readiness | None = None
+    """A check of your own before it counts as started; its time limit adds to the start's."""
+
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE
     budget: Budget | None = None
     """A budget of its own, for `OnGiveUp.STOP`; failures of this child are not charged to its supervisor."""
@@ -180,6 +184,8 @@ class ChildSpec:
             raise InvalidSpec(
                 owner, "start_timeout is a finite number of seconds above 0", self.start_timeout
             )
+        if self.ready is not None:
+            _check_type(owner, "ready is a Readiness", Readiness, self.ready)
         for field in ("depends_on", "exclusive"):
             names: object = getattr(self, field)
             if isinstance(names, str) or not _are_names(names):

@@ -141,7 +141,7 @@ def _allowances(spec: ChildSpec, group: Group | Pool, path: str) -> Iterator[Con
 def longest_start(spec: ChildSpec) -> float:
     """Return how long the start of a child may take; a supervisor starts its children one after another."""
     if spec.start_timeout is not None:
-        return spec.start_timeout
+        return spec.start_timeout + (spec.ready.timeout if spec.ready is not None else 0.0)
     if spec.group is None:
         return math.inf
     return sum(longest_start(child) for child in spec.group.children)

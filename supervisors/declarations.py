@@ -28,6 +28,7 @@ from holdfast.supervisors.contradictions import find_contradictions
 from holdfast.supervisors.errors import ContradictoryTree, NotBuiltYet
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
+from holdfast.supervisors.readiness import Readiness
 
 __all__ = ["dynamic", "supervisor", "template", "worker"]
 
@@ -41,6 +42,7 @@ def worker(
     significant: bool = False,
     depends_on: Sequence[str] = (),
     start_timeout: float = START_TIMEOUT,
+    ready: Readiness | None = None,
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
     budget: Budget | None = None,
     exclusive: Sequence[str] = (),
@@ -54,6 +56,7 @@ def worker(
         significant=significant,
         depends_on=depends_on,
         start_timeout=start_timeout,
+        ready=ready,
         on_give_up=on_give_up,
         budget=budget,
         exclusive=exclusive,

@@ -26,6 +26,7 @@ __all__ = [
     "NoSuchChild",
     "NotBuiltYet",
     "NotForDynamic",
+    "NotReady",
     "PreparationFailed",
     "SpecError",
     "StartArgumentsGone",
@@ -187,3 +188,11 @@ class TooManyChildren(CallRefused):
         super().__init__(f"{path} has {max_children} children, its max_children; stop one first")
         self.path = path
         self.max_children = max_children
+
+
+class NotReady(HoldfastError):
+    """A child served, but its check did not find it ready: the start has failed, and it was stopped."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path} is not ready: {why}")
+        self.path = path

@@ -117,8 +117,18 @@ class Execution:
             return Failed(failed.reason)
         if isinstance(reply, Ignore):
             return Ignored()
+        if child.spec.ready is not None:
+            failure = await child.spec.ready.failure(cell.slot.ref)
+            if failure is not None:
+                await self._stop_unready(child, cell)
+                return Failed(failure)
         self._info = reply.value if isinstance(reply, Info) else None
         return Started(cell.incarnation)
+
+    async def _stop_unready(self, child: Child, cell: Cell) -> None:
+        """Stop what served and was not ready; its mail stays for the next attempt."""
+        if await cell.stop(self._allowance(child.spec.shutdown), final=False) is None:
+            self.wedged[child.id] = cell
 
     def _factory(self, child: Child) -> Callable[[], Actor]:
         spec = child.spec
