@@ -46,6 +46,7 @@ from holdfast.supervisors.escalation import FullRestart
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
+from holdfast.supervisors.picture import render_tree
 from holdfast.supervisors.readiness import Readiness
 from holdfast.supervisors.reports import (
     AutoShutdownDecided,
@@ -65,7 +66,7 @@ from holdfast.supervisors.reports import (
     SupervisorGaveUp,
 )
 from holdfast.supervisors.supervisor import Supervisor
-from holdfast.supervisors.tree import NoSuchPath, TreeNode, render_tree, restart_path, snapshot, start_tree
+from holdfast.supervisors.tree import NoSuchPath, TreeNode, restart_path, snapshot, start_tree
 
 # Two rooms of this package have the names of two words: importing them has put the modules here,
 # and the words take their places.

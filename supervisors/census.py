@@ -16,7 +16,7 @@ from holdfast.supervisors.messages import ChildCounts, ChildInfo, Supervision
 __all__ = ["count", "describe_child", "describe_supervisor"]
 
 
-def describe_child(child: Child, machine: SupervisorMachine, execution: Execution) -> ChildInfo:
+def describe_child(child: Child, machine: SupervisorMachine, execution: Execution, now: float) -> ChildInfo:
     """Describe one child, as the supervisor knows it at this moment."""
     cell = execution.cells.get(child.id)
     wedged = execution.wedged.get(child.id)
@@ -30,6 +30,7 @@ def describe_child(child: Child, machine: SupervisorMachine, execution: Executio
         incarnation=child.incarnation,
         restarts=child.restarts,
         wedged=wedged is not None and wedged.wedged,
+        own_budget=None if child.window is None else child.window.state(now),
     )
 
 
@@ -49,16 +50,12 @@ def count(machine: SupervisorMachine, execution: Execution) -> ChildCounts:
 
 def describe_supervisor(machine: SupervisorMachine, execution: Execution, now: float) -> Supervision:
     """Describe the supervisor with its children."""
-    window = machine.recovery.window
     return Supervision(
         path=machine.path,
         strategy=machine.group.strategy.value,
         dynamic=machine.dynamic,
-        intensity=window.budget.intensity,
-        period=window.budget.period,
-        budget_left=window.left(now),
-        clears_in=window.clears_in(now),
+        budget=machine.recovery.window.state(now),
         restarts=machine.recovery.restarts,
         full_restarts=machine.recovery.full_restarts,
-        children=tuple(describe_child(child, machine, execution) for child in machine.children),
+        children=tuple(describe_child(child, machine, execution, now) for child in machine.children),
     )

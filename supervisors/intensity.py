@@ -17,6 +17,7 @@ from collections import deque
 import attrs
 
 from holdfast.supervisors.errors import InvalidSpec
+from holdfast.supervisors.reports import BudgetLeft
 
 __all__ = ["Budget", "Window"]
 
@@ -65,6 +66,15 @@ class Window:
         """Return the seconds until the oldest attempt stops counting; 0 when none counts."""
         self._forget_old(now)
         return self._times[0] + self.budget.period - now if self._times else 0.0
+
+    def state(self, now: float) -> BudgetLeft:
+        """Return what is left at `now`, as plain data."""
+        return BudgetLeft(
+            left=self.left(now),
+            intensity=self.budget.intensity,
+            period=self.budget.period,
+            clears_in=self.clears_in(now),
+        )
 
     def _forget_old(self, now: float) -> None:
         # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.

@@ -14,6 +14,7 @@ import attrs
 from holdfast.runtime.messages import Message, Request
 from holdfast.runtime.ref import Ref
 from holdfast.supervisors.child_spec import ChildSpec
+from holdfast.supervisors.reports import BudgetLeft
 
 __all__ = [
     "Call",
@@ -63,6 +64,8 @@ class ChildInfo:
     restarts: int
     wedged: bool = False
     """Whether a task of an earlier incarnation went on after it was killed."""
+    own_budget: BudgetLeft | None = None
+    """What is left of the child's own budget, for one that has its own."""
 
 
 @attrs.frozen
@@ -83,13 +86,15 @@ class Supervision:
     path: str
     strategy: str
     dynamic: bool
-    intensity: int
-    period: float
-    budget_left: int
-    clears_in: float
+    budget: BudgetLeft
     restarts: int
     full_restarts: int
     children: tuple[ChildInfo, ...]
+
+    @property
+    def budget_left(self) -> int:
+        """How many attempts may still be made now."""
+        return self.budget.left
 
 
 class StartChild(Request[ChildHandle], frozen=True):

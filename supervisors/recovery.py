@@ -27,7 +27,6 @@ from holdfast.supervisors.plan import (
     Stop,
 )
 from holdfast.supervisors.reports import (
-    BudgetLeft,
     FullRestartCompleted,
     FullRestartStarted,
     Report,
@@ -78,12 +77,7 @@ class Recovery:
             strategy=self._group.strategy.value,
             stops=ids(to_stop(group)),
             starts=ids(to_start(group)),
-            budget=BudgetLeft(
-                left=window.left(now),
-                intensity=window.budget.intensity,
-                period=window.budget.period,
-                clears_in=window.clears_in(now),
-            ),
+            budget=window.state(now),
         )
         announced = self.announce_full_restart(f"{child.id} {why}", now)
         return Plan(self.restart_group(child, group, Cause.RESTART), (*announced, report))

@@ -158,14 +158,12 @@ class Supervisor(Actor):
 
     @on(WhichChildren)
     def _which_children(self, _question: WhichChildren) -> tuple[ChildInfo, ...]:
-        return tuple(
-            describe_child(child, self._machine, self._execution) for child in self._machine.children
-        )
+        return tuple(self._describe(child) for child in self._machine.children)
 
     @on(WhichChild)
     def _which_child(self, question: WhichChild) -> ChildInfo | None:
         child = self._known(question.child)
-        return None if child is None else describe_child(child, self._machine, self._execution)
+        return None if child is None else self._describe(child)
 
     @on(CountChildren)
     def _count_children(self, _question: CountChildren) -> ChildCounts:
@@ -179,6 +177,9 @@ class Supervisor(Actor):
     @on(GetSupervision)
     def _get_supervision(self, _question: GetSupervision) -> Supervision:
         return describe_supervisor(self._machine, self._execution, self.context.now())
+
+    def _describe(self, child: Child) -> ChildInfo:
+        return describe_child(child, self._machine, self._execution, self.context.now())
 
     def _known(self, id: str) -> Child | None:  # noqa: A002 - the domain's word
         child = self._machine.children.get(id)

@@ -7,7 +7,6 @@ time is shown as busy, and its part is missing rather than the whole.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 import msgspec
 
@@ -26,9 +25,10 @@ from holdfast.supervisors.messages import (
     RestartPath,
     Supervision,
 )
+from holdfast.supervisors.reports import BudgetLeft
 from holdfast.supervisors.supervisor import Supervisor
 
-__all__ = ["NoSuchPath", "TreeNode", "render_tree", "restart_path", "snapshot", "start_tree"]
+__all__ = ["NoSuchPath", "TreeNode", "restart_path", "snapshot", "start_tree"]
 
 # A supervisor in the middle of a restart may be busy for seconds; people wait for a picture about as long.
 SNAPSHOT_TIMEOUT = 2.0
@@ -59,6 +59,8 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     intensity: int | None = None
     period: float | None = None
     budget_left: int | None = None
+    clears_in: float = 0.0
+    """Seconds until the budget has one more restart to give; 0 while it is whole."""
     full_restarts: int = 0
     busy: bool = False
     """The supervisor did not answer in time; its children are not shown."""
@@ -113,11 +115,8 @@ async def _with_children(system: System, node: TreeNode, supervision: Supervisio
         return msgspec.structs.replace(node, busy=True)
     children = [await _child(system, info) for info in supervision.children]
     return msgspec.structs.replace(
-        node,
+        _with_budget(node, supervision.budget),
         strategy="dynamic" if supervision.dynamic else supervision.strategy,
-        intensity=supervision.intensity,
-        period=supervision.period,
-        budget_left=supervision.budget_left,
         full_restarts=supervision.full_restarts,
         children=tuple(children),
     )
@@ -133,6 +132,8 @@ async def _child(system: System, info: ChildInfo) -> TreeNode:
         restarts=info.restarts,
         wedged=info.wedged,
     )
+    if info.own_budget is not None:
+        node = _with_budget(node, info.own_budget)
     if info.ref is None:
         return node
     node = _measured(info.ref.slot, system, node)
@@ -148,28 +149,11 @@ def _measured(slot: Slot, system: System, node: TreeNode) -> TreeNode:
     )
 
 
-def render_tree(root: TreeNode) -> str:
-    """Draw the tree for people, one actor a line."""
-    return "\n".join(_lines(root, "", ""))
-
-
-def _lines(node: TreeNode, first: str, rest: str) -> Iterator[str]:
-    yield first + _line(node)
-    for index, child in enumerate(node.children):
-        last = index == len(node.children) - 1
-        yield from _lines(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
-
-
-def _line(node: TreeNode) -> str:
-    words = [node.path.rpartition("/")[2], node.state]
-    if node.strategy is not None:
-        words += [node.strategy, f"{node.budget_left} of {node.intensity} in {node.period:g} s left"]
-    if node.restarts:
-        words.append(f"restarted {node.restarts}x")
-    if node.full_restarts:
-        words.append(f"{node.full_restarts} full restarts")
-    if node.mailbox:
-        words.append(f"{node.mailbox} waiting")
-    words += ["busy"] if node.busy else []
-    words += ["wedged"] if node.wedged else []
-    return "  ".join(words)
+def _with_budget(node: TreeNode, budget: BudgetLeft) -> TreeNode:
+    return msgspec.structs.replace(
+        node,
+        intensity=budget.intensity,
+        period=budget.period,
+        budget_left=budget.left,
+        clears_in=round(budget.clears_in, 3),
+    )

@@ -10,6 +10,7 @@ answer at once.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import stat
 import sys
@@ -36,6 +37,8 @@ Control = Annotated[
     Path | None, Parameter(name="--control", help="The daemon's control socket; the user's own by default.")
 ]
 Hub = Annotated[bool, Parameter(name="--hub", negative="", help="The tree of the embedded hub instead.")]
+Watch = Annotated[bool, Parameter(name="--watch", negative="", help="Draw it anew until interrupted.")]
+Interval = Annotated[float, Parameter(name="--interval", help="Seconds between two looks, with --watch.")]
 Script = Annotated[
     Path | None,
     Parameter(name="--script", help="Another script of faults than the one that ships with the demo."),
@@ -155,12 +158,41 @@ def status(*, control: Control = None, json: Json = False) -> int:
 
 
 @app.command
-def tree(*, hub: Hub = False, control: Control = None, json: Json = False) -> int:
-    """Show the daemon's supervision tree."""
+def tree(
+    *,
+    hub: Hub = False,
+    watch: Watch = False,
+    interval: Interval = 1.0,
+    control: Control = None,
+    json: Json = False,
+) -> int:
+    """Show the daemon's supervision tree: states, restarts, what is left of each budget, waiting mail."""
+    of = "hub" if hub else "client"
+    if watch:
+        return _watch(_control(control), of, interval, json=json)
     from holdfast.actors.app.display import show_tree
 
-    found = _ask(control, "tree", of="hub" if hub else "client")
+    found = _ask(control, "tree", of=of)
     return _print(found) if json else show_tree(found)
+
+
+def _watch(control: Path, of: str, interval: float, *, json: bool) -> int:
+    from holdfast.actors.app.watch import INTERVAL_MIN, watch_tree
+
+    if not INTERVAL_MIN <= interval < math.inf:
+        return _complain(f"--interval is {INTERVAL_MIN:g} s or more, got {interval:g}", ExitStatus.USAGE)
+    seams = Seams()
+
+    async def look() -> object:
+        return await ask_daemon(control, "tree", {"of": of}, seams=seams)
+
+    async def follow() -> int:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_reader_left, nursery.cancel_scope)
+            await watch_tree(look, interval=interval, clock=seams.wall_clock, json=json)
+        return ExitStatus.CLEAN
+
+    return _in_trio(follow)
 
 
 @app.command

@@ -114,6 +114,7 @@ def _short(value: object) -> object:
 _STATES = (
     ("running", "green"),
     ("restarting", "yellow"),
+    ("degraded", "bold yellow"),
     ("stopped", "dim"),
     ("wedged", "bold red"),
     ("busy", "yellow"),
@@ -121,11 +122,12 @@ _STATES = (
 
 
 def tree_text(tree: TreeNode) -> Text:
-    """Return a tree as people see it."""
-    text = Text(render_tree(tree))
+    """Return a tree as people see it: a heading, then one actor a line."""
+    heading, _, body = render_tree(tree).partition("\n")
+    text = Text(body)
     for word, style in _STATES:
-        text.highlight_words([f"  {word}"], style)
-    return text
+        text.highlight_words([f" {word}"], style)
+    return Text.assemble((heading, "dim"), "\n", text)
 
 
 def show_tree(tree: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 import signal
 import subprocess
@@ -35,10 +36,11 @@ def test_it_says_where_everything_is_then_the_tree_then_what_happens(daemon: Dae
     assert said[1].startswith("holdfast: no connection.url is configured: embedded hub ws://127.0.0.1:")
     assert said[2] == f"holdfast: messages are kept in {daemon.folder}/holdfast/client.db"
     assert said[3] == f"holdfast: control socket {daemon.control}"
-    assert daemon.shown[0].startswith("holdfast  running  one_for_all")
+    assert daemon.shown[0].startswith("ACTOR ")
+    assert daemon.shown[1].split()[:3] == ["holdfast", "running", "one_for_all"]
     names = [line.split()[-1] for line in daemon.shown if " actor:started " in line]
     assert not any("daemon" in name for name in names)
-    events = [line.split()[1] for line in daemon.shown[12:]]
+    events = [line.split()[1] for line in daemon.shown[13:]]
     assert events[:2] == ["connecting", "authenticating"]
 
 
@@ -54,10 +56,30 @@ def test_the_commands_show_people_text_and_programs_json(daemon: Daemon) -> None
     tree, status = daemon.command("tree"), daemon.command("status", "--json")
 
     assert (tree.returncode, tree.stderr) == (0, "")
-    assert tree.stdout.splitlines()[0].startswith("holdfast  running")
+    heading, root, *_ = tree.stdout.splitlines()
+    assert heading.split() == ["ACTOR", "STATE", "STRATEGY", "RESTARTS", "BUDGET", "LEFT", "MAIL", "UP"]
+    assert root.split()[:3] == ["holdfast", "running", "one_for_all"]
     assert "\x1b" not in tree.stdout
     assert status.returncode == 0
     assert field(msgspec.json.decode(status.stdout), "pid") == daemon.process.pid
+
+
+def test_a_watched_tree_is_drawn_anew_until_its_reader_goes(daemon: Daemon) -> None:
+    with subprocess.Popen(
+        [*HOLDFAST, "tree", "--watch", "--interval", "0.1"],
+        env=environment(daemon.folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        lines = (line.decode() for line in watching.stdout)
+        pictures = list(itertools.islice((line for line in lines if line.startswith("ACTOR ")), 3))
+        watching.stdout.close()
+        assert watching.wait(PATIENCE) == ExitStatus.CLEAN
+        assert watching.stderr.read() == b""
+
+    assert len(pictures) == 3
 
 
 def test_the_embedded_hub_has_a_tree_of_its_own(daemon: Daemon) -> None:

@@ -30,7 +30,15 @@ def call(*arguments: str) -> int:
     return ended.value.code
 
 
-ASKING = (("status",), ("tree",), ("events",), ("restart", "holdfast"), ("stop",), ("send", "{}"))
+ASKING = (
+    ("status",),
+    ("tree",),
+    ("tree", "--watch"),
+    ("events",),
+    ("restart", "holdfast"),
+    ("stop",),
+    ("send", "{}"),
+)
 
 
 @pytest.mark.parametrize("command", ASKING, ids=[command[0] for command in ASKING])
@@ -55,11 +63,12 @@ def test_without_a_daemon_every_question_ends_with_69_and_says_how_to_start_one(
         (("status", "--jso"), "Did you mean --json?"),
         (("run", "--config"), "--config requires an argument"),
         (("tree", "now"), "now"),
+        (("tree", "--watch", "--interval", "0"), "--interval is 0.1 s or more, got 0"),
         (("send", "[1]"), "PAYLOAD must be a JSON object, got '[1]'"),
         (("send", "hello"), "PAYLOAD must be a JSON object, got 'hello'"),
         (("send", "x" * 1000), "PAYLOAD must be a JSON object, got 'xxx"),
     ],
-    ids=["command", "argument", "option", "value", "surplus", "array", "no json", "long"],
+    ids=["command", "argument", "option", "value", "surplus", "interval", "array", "no json", "long"],
 )
 def test_a_wrong_command_line_is_one_line_on_stderr_and_status_2(
     arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
