@@ -22,9 +22,12 @@ from holdfast.runtime.errors import (
     AskTimeout,
     DefinitionError,
     HoldfastError,
+    InspectionTimeout,
+    InvalidTimeout,
     MailboxFull,
     NameTaken,
     NoHandler,
+    NoSuchActor,
     NotRunning,
     RefusedInSimulation,
     ResourceHeld,
@@ -46,6 +49,7 @@ from holdfast.runtime.events import (
     event_name,
 )
 from holdfast.runtime.identity import InvalidName
+from holdfast.runtime.introspection import Inspection
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Answer, Down, Ended, InjectedFault, Message, Request
 from holdfast.runtime.outcomes import (
@@ -99,8 +103,11 @@ __all__ = [
     "Ignore",
     "Info",
     "InjectedFault",
+    "Inspection",
+    "InspectionTimeout",
     "InvalidBackoff",
     "InvalidName",
+    "InvalidTimeout",
     "Killed",
     "Listener",
     "MailboxFull",
@@ -108,6 +115,7 @@ __all__ = [
     "Message",
     "NameTaken",
     "NoHandler",
+    "NoSuchActor",
     "Normal",
     "NotRunning",
     "Outcome",

@@ -334,6 +334,7 @@ class Cell:
     def _tell_waiters(self) -> None:
         self._tell_starter()
         self.loop.tell_drained()
+        self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
         for waiter in self._waiters or ():
             waiter.wake()
 

@@ -22,9 +22,12 @@ __all__ = [
     "AskTimeout",
     "DefinitionError",
     "HoldfastError",
+    "InspectionTimeout",
+    "InvalidTimeout",
     "MailboxFull",
     "NameTaken",
     "NoHandler",
+    "NoSuchActor",
     "NotRunning",
     "RefusedInSimulation",
     "ResourceHeld",
@@ -204,6 +207,34 @@ class StopDeadlineExceeded(HoldfastError):
         )
         self.deadline = deadline
         self.wedged = tuple(wedged)
+
+
+class NoSuchActor(HoldfastError):
+    """Nobody has ever named this path: there is no actor, and no mail waits for one."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no actor {path!r}: a snapshot of the tree lists the paths")
+        self.path = path
+
+
+class InspectionTimeout(HoldfastError):
+    """The actor did not come between two messages in time: its present handler or start hook goes on."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__(
+            f"{path} was busy with one message for {timeout:g} s and could not be inspected: "
+            f"try again, or allow more time"
+        )
+        self.path = path
+        self.timeout = timeout
+
+
+class InvalidTimeout(HoldfastError, ValueError):
+    """A time limit is no number of seconds above zero; nothing was done."""
+
+    def __init__(self, timeout: object) -> None:
+        super().__init__(f"a timeout is a number of seconds above 0, got {timeout!r}; nothing was done")
+        self.timeout = timeout
 
 
 class RefusedInSimulation(HoldfastError):

@@ -3,7 +3,7 @@
 Messages are handled in batches bounded by time; each is popped immediately
 before its handler, with no await between, so that a cancellation loses none and
 doubles none.  What overtakes the mail (kill, stop for a restart, suspend,
-drain) sets one flag that is looked at after every message.
+drain, inspection) sets one flag that is looked at after every message.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from holdfast.runtime.behavior import Actor
+from holdfast.runtime.control_lane import ControlLane, ControlRequest
 from holdfast.runtime.errors import NoHandler
 from holdfast.runtime.mailbox import Notice, Question, StopMark, Tick
 from holdfast.runtime.messages import InjectedFault
@@ -39,7 +40,7 @@ class Loop:
     """The mail of one incarnation being handled."""
 
     __slots__ = (
-        "_attention", "_drain_waiters", "_hold", "_parker", "_slot", "_stop_now", "_system",
+        "_attention", "_drain_waiters", "_hold", "_lane", "_parker", "_slot", "_stop_now", "_system",
         "failure", "incarnation", "killed", "message", "own_stop", "question",
     )  # fmt: skip
 
@@ -51,6 +52,7 @@ class Loop:
         self._hold: Hold = ""
         self._stop_now = False
         self._drain_waiters: list[Parker] | None = None
+        self._lane: ControlLane | None = None
         self.incarnation = incarnation
         self.message: object = None
         """What is being handled right now; still set when the handler failed."""
@@ -90,6 +92,23 @@ class Loop:
     def held(self) -> bool:
         """Whether the mail is held back."""
         return bool(self._hold)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether `suspend` holds the mail back, and not a drain."""
+        return self._hold == "suspended"
+
+    def control(self, request: ControlRequest[object]) -> None:
+        """Have a request served before the next message, also while the mail is held back."""
+        if self._lane is None:
+            self._lane = ControlLane()
+        self._lane.post(request)
+        self.signal()
+
+    def close_lane(self, error: Exception) -> None:
+        """Fail the requests that were not served: the cell has ended."""
+        if self._lane is not None:
+            self._lane.close(error)
 
     async def drain(self) -> None:
         """Have `on_drain` run after the present handler, then hold the mail; return when that is done."""
@@ -205,6 +224,10 @@ class Loop:
             return self.own_stop
         if self._stop_now:
             return SHUTDOWN
+        if self._lane is not None:
+            self._lane.serve(actor)
+            if self._attention:
+                return None  # a request asked for more than itself: look again
         if self._hold == "draining":
             await self._drain(actor)
         elif self._hold:

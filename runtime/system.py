@@ -15,9 +15,10 @@ import attrs
 
 from holdfast.runtime.backend import current_backend
 from holdfast.runtime.cell import Cell
-from holdfast.runtime.errors import ActorGone, SystemClosed
+from holdfast.runtime.errors import ActorGone, NoSuchActor, SystemClosed
 from holdfast.runtime.events import DeadLetter
 from holdfast.runtime.identity import check_name, check_path
+from holdfast.runtime.introspection import Inspection
 from holdfast.runtime.mailbox import Question
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import Outcome
@@ -115,6 +116,18 @@ class System:
     def ref(self, path: str) -> Ref:
         """Return the ref of a path.  What is sent before the actor is started waits for it."""
         return self.registry.slot(check_path(path)).ref
+
+    def inspect(self, target: Ref | str) -> Inspection:
+        """Return what can be asked of an actor from outside: suspended, looked at, observed (S21-S23).
+
+        Named by its ref or its path; `NoSuchActor` for a path that nobody has named yet.
+        """
+        if isinstance(target, Ref):
+            return Inspection(target.slot)
+        slot = self.registry.find(target)
+        if slot is None:
+            raise NoSuchActor(target)
+        return Inspection(slot)
 
     async def wait_ended(self, ref: Ref) -> Outcome:
         """Wait until the actor at the top of the system that `ref` names has ended, and return how."""

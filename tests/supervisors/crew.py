@@ -201,16 +201,14 @@ def kill(system: System, path: str) -> None:
 
 async def pile_up(system: System, path: str, *deeds: Callable[[], object]) -> Callable[[], Awaitable[None]]:
     """Do all that while the actor at `path` handles nothing; the returned function lets it go on."""
-    cell = system.ref(path).slot.cell
-    assert cell is not None
-    cell.suspend()
-    await settled()
+    inspection = system.inspect(path)
+    await inspection.suspend()
     for deed in deeds:
         deed()
         await settled()
 
     async def go_on() -> None:
-        cell.resume()
+        await inspection.resume()
         await settled()
 
     return go_on
