@@ -26,6 +26,7 @@ __all__ = [
     "Normal",
     "Outcome",
     "Shutdown",
+    "in_words",
     "is_orderly",
     "members",
     "unwrap",
@@ -99,6 +100,19 @@ KILLED = Killed()
 def is_orderly(outcome: Outcome) -> bool:
     """Whether a transient child that ended so is left in peace (R5)."""
     return outcome.orderly
+
+
+def in_words(outcome: Outcome) -> str:
+    """Return the outcome as the verb of a sentence about the actor: "crashed (KeyError: 'seq')"."""
+    match outcome:
+        case Crash():
+            return f"crashed ({type(outcome.exception).__name__}: {outcome.exception})"
+        case Killed():
+            return "was killed"
+        case GaveUp():
+            return str(outcome)
+        case _:
+            return f"ended by itself ({outcome})"
 
 
 def unwrap(exception: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from holdfast.runtime.asks import describe
 from holdfast.runtime.identity import join
-from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome
+from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, in_words
 from holdfast.supervisors.child_spec import ChildSpec, Group, Pool
 from holdfast.supervisors.children import Child, Children, State
 from holdfast.supervisors.errors import ChildStartFailed, FailedToStartChild
@@ -147,7 +147,7 @@ class SupervisorMachine:
         child.chain = fact.outcome.chain if isinstance(fact.outcome, GaveUp) else ()
         if not is_restarted(child.spec.restart, fact.outcome):
             return self._leave(child, fact.outcome, now)
-        why = f"ended by itself ({fact.outcome})"
+        why = in_words(fact.outcome)
         if self.recovery.delays:
             return self.recovery.wait(child, now, chance, why)
         return self._attempt(child, now, why)

@@ -80,8 +80,8 @@ async def test_the_crash_of_an_actor_in_mid_traffic_costs_nothing_but_its_incarn
         assert not story.heard.of(ContinuityLost)
         # Charged once, where it belongs.  The avatar has a budget of its own.
         charged = {name for name, (left, whole) in (await budgets(story.client)).items() if left < whole}
-        above = f"holdfast/{path}".rpartition("/")[0]
-        assert charged == (set() if path == AVATAR else {above})
+        own = f"holdfast/{path}"
+        assert charged == {own if path == AVATAR else own.rpartition("/")[0]}
 
 
 @on_trio

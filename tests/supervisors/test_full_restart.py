@@ -86,7 +86,7 @@ async def test_it_is_announced_before_and_after_with_the_time_it_took() -> None:
 
         assert isinstance(started, FullRestartStarted)
         assert started.sentence() == (
-            "root begins a full restart: session ended by itself (gave up (root/session/a -> root/session))"
+            "root begins a full restart: session gave up (root/session/a -> root/session)"
         )
         assert isinstance(completed, FullRestartCompleted)
         assert completed.seconds == pytest.approx(system.now() - before)

@@ -312,8 +312,7 @@ def test_giving_up_drops_the_trigger_and_stops_the_others_in_reverse() -> None:
     assert stage.states() == {"a": "stopped", "c": "stopped"}
     (report,) = stage.said(SupervisorGaveUp)
     assert report.sentence() == (
-        "top/b ended by itself (crash(RuntimeError: boom)); "
-        "top has used up its 0 restarts in 5 s and gives up"
+        "top/b crashed (RuntimeError: boom); top has used up its 0 restarts in 5 s and gives up"
     )
 
 
@@ -377,6 +376,5 @@ def test_a_report_says_who_what_why_what_was_done_and_what_is_left() -> None:
 
     (report,) = stage.said(RestartDecided)
     assert report.sentence() == (
-        "top/b ended by itself (crash(RuntimeError: boom)); rest_for_one restarts b, c; "
-        "4 of 5 restarts left in 10.0 s"
+        "top/b crashed (RuntimeError: boom); rest_for_one restarts b, c; 4 of 5 restarts left in 10.0 s"
     )

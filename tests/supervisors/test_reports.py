@@ -30,13 +30,13 @@ REPORTS: list[tuple[Report, str]] = [
             supervisor="s",
             at=1.0,
             child="a",
-            why="ended by itself (killed)",
+            why="was killed",
             strategy="rest_for_one",
             stops=("b",),
             starts=("a", "b"),
             budget=LEFT,
         ),
-        "s/a ended by itself (killed); rest_for_one restarts a, b; 4 of 5 restarts left in 8.2 s",
+        "s/a was killed; rest_for_one restarts a, b; 4 of 5 restarts left in 8.2 s",
     ),
     (
         RestartDelayed(

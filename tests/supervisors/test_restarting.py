@@ -357,9 +357,7 @@ async def test_a_decision_is_in_the_flight_recorders_of_the_supervisor_and_of_th
         system.ref("top/a").tell(Die())
         await settled()
 
-        sentence = (
-            "top/a ended by itself (crash(Boom: a)); one_for_one restarts a; 4 of 5 restarts left in 10.0 s"
-        )
+        sentence = "top/a crashed (Boom: a); one_for_one restarts a; 4 of 5 restarts left in 10.0 s"
         for path in ("top", "top/a"):
             assert sentence in [str(event) for event in system.ref(path).slot.recorder or ()]
         assert sentence not in [str(event) for event in system.ref("top/b").slot.recorder or ()]
