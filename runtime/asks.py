@@ -199,8 +199,3 @@ def check_cycle(asker: Cell, target: Slot) -> None:
             continue
         seen.add(slot)
         trail.extend((waited_for, [*chain, slot.path]) for waited_for in slot.cell.waiting_for)
-
-
-def describe(error: BaseException) -> str:
-    """Return the error as one line, by class and message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -7,14 +7,13 @@ restart (KeyboardInterrupt, SystemExit, MemoryError) is found inside groups too.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from holdfast.runtime.asks import describe
+from holdfast.runtime.backtrace import backtrace_of
 from holdfast.runtime.errors import StrayCancellation
-from holdfast.runtime.events import CrashReported, Event
+from holdfast.runtime.events import CrashReported
 from holdfast.runtime.mailbox import Notice, Question, Tick
 from holdfast.runtime.outcomes import Crash, members, unwrap
 
@@ -26,14 +25,8 @@ __all__ = ["fatal_in", "inner_message", "judge", "report"]
 
 _FATAL = (KeyboardInterrupt, SystemExit, MemoryError)
 
-# The innermost frames tell the story; a recursion's thousand do not.
-FRAMES_MAX = 20
-
 # What a report tells of the time before: the last restart or two.
 RECENT_MAX = 8
-
-# A line of the recent events: enough for names, numbers and one exception.
-LINE_MAX = 400
 
 
 def judge(system: System, path: str, error: BaseException) -> Crash:
@@ -65,24 +58,17 @@ def inner_message(item: object) -> object:
 def report(system: System, slot: Slot, incarnation: int, outcome: Crash, item: object) -> None:
     """Publish the crash: path, incarnation, message type (never its content), exception, last events."""
     message = inner_message(item)
-    trace = traceback.format_exception(outcome.raised or outcome.exception, limit=-FRAMES_MAX)
+    before = tuple(slot.recorder or ())[-RECENT_MAX:]
     event = CrashReported(
         path=slot.path,
         incarnation=incarnation,
-        exception=describe(outcome.exception),
+        exception=outcome.reason,
         message_type=None if message is None else type(message).__name__,
-        traceback="".join(trace),
-        recent=tuple(_line(past) for past in tuple(slot.recorder or ())[-RECENT_MAX:]),
+        backtrace=backtrace_of(outcome.raised or outcome.exception),
+        past=(),
         at=system.now(),
     )
-    # Recorded without what it tells of the ones before it: whole, each would be twice the last.
-    slot.record(msgspec.structs.replace(event, recent=()))
-    system.events.publish(event)
-
-
-def _line(event: Event) -> str:
-    """Return an event of the flight recorder as one short line."""
-    if isinstance(event, CrashReported):
-        event = msgspec.structs.replace(event, traceback="")
-    text = str(event)
-    return text if len(text) <= LINE_MAX else f"{text[:LINE_MAX]}..."
+    # Recorded without what it tells of the ones before it: whole, each would hold all the others.
+    slot.record(event)
+    if system.events.heard:
+        system.events.publish(msgspec.structs.replace(event, past=before))

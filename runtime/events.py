@@ -9,6 +9,8 @@ import re
 
 import msgspec
 
+from holdfast.runtime.backtrace import Backtrace
+
 __all__ = [
     "RECORDER_CAPACITY",
     "ActorEnded",
@@ -25,6 +27,9 @@ __all__ = [
 # Life-cycle events and reports that an actor's flight recorder keeps: the story of about ten restarts.
 RECORDER_CAPACITY = 32
 
+# A line of what came before a crash: enough for names, numbers and one exception.
+LINE_MAX = 400
+
 
 def _name(class_name: str) -> str:
     words = re.findall(r"[A-Z][a-z0-9]*", class_name)
@@ -34,6 +39,10 @@ def _name(class_name: str) -> str:
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_name):
     """The base of all events.  The name is the class's (`ActorStarted` is ``actor:started``) or its `tag`."""
+
+    def facts(self) -> dict[str, object]:
+        """Return what it tells, by name: its fields, as readers of logs and JSON are given them."""
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
 class ActorStarted(Event, frozen=True):
@@ -63,15 +72,45 @@ class ActorEnded(Event, frozen=True):
 
 
 class CrashReported(Event, frozen=True):
-    """Why an incarnation crashed; the message is named by its type alone, it may hold secrets."""
+    """Why an incarnation crashed; the message is named by its type alone, it may hold secrets.
+
+    What costs much to say is kept as data, and said when `traceback` or `recent` is read.
+    """
 
     path: str
     incarnation: int
     exception: str
     message_type: str | None
-    traceback: str
-    recent: tuple[str, ...]
+    backtrace: Backtrace
+    past: tuple[Event, ...]
+    """What the flight recorder held when it crashed, oldest first."""
     at: float
+
+    @property
+    def traceback(self) -> str:
+        """The text that Python would print, the innermost 20 frames of each exception."""
+        return str(self.backtrace)
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        """What happened to the actor before, a line for each event."""
+        return tuple(_line(event) for event in self.past)
+
+    def __str__(self) -> str:
+        over = f" over {self.message_type}" if self.message_type else ""
+        return f"{self.path} (incarnation {self.incarnation}) crashed{over}: {self.exception}"
+
+    def facts(self) -> dict[str, object]:
+        """Return what it tells, with the texts of `traceback` and `recent` in place of their data."""
+        return {
+            "path": self.path,
+            "incarnation": self.incarnation,
+            "exception": self.exception,
+            "message_type": self.message_type,
+            "traceback": self.traceback,
+            "recent": self.recent,
+            "at": self.at,
+        }
 
 
 class DeadLetter(Event, frozen=True):
@@ -103,3 +142,8 @@ class SubscriberRemoved(Event, frozen=True):
 def event_name(event: Event | type[Event]) -> str:
     """Return the event's public name, as in ``actor:started``."""
     return str(event.__struct_config__.tag)
+
+
+def _line(event: Event) -> str:
+    text = str(event)
+    return text if len(text) <= LINE_MAX else f"{text[:LINE_MAX]}..."

@@ -17,13 +17,13 @@ import inspect
 from typing import TYPE_CHECKING
 
 from holdfast.runtime import crash
-from holdfast.runtime.asks import Caller, describe, set_caller
+from holdfast.runtime.asks import Caller, set_caller
 from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply
 from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
 from holdfast.runtime.mailbox import Notice
 from holdfast.runtime.messages import Ended
-from holdfast.runtime.outcomes import KILLED, NORMAL, Crash, Outcome
+from holdfast.runtime.outcomes import KILLED, NORMAL, Crash, Outcome, describe
 
 if TYPE_CHECKING:
     from holdfast.runtime.cell import Cell

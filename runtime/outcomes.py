@@ -26,6 +26,7 @@ __all__ = [
     "Normal",
     "Outcome",
     "Shutdown",
+    "describe",
     "in_words",
     "is_orderly",
     "members",
@@ -63,10 +64,15 @@ class Crash:
 
     exception: BaseException
     raised: BaseException | None = attrs.field(default=None, eq=False, repr=False)
+    reason: str = attrs.field(init=False, eq=False, repr=False)
+    """The exception in one line, by class and text: written once, because several reports quote it."""
     orderly: ClassVar[bool] = False
 
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "reason", describe(self.exception))
+
     def __str__(self) -> str:
-        return f"crash({type(self.exception).__name__}: {self.exception})"
+        return f"crash({self.reason})"
 
 
 @attrs.frozen
@@ -97,6 +103,15 @@ SHUTDOWN = Shutdown()
 KILLED = Killed()
 
 
+def describe(error: BaseException) -> str:
+    """Return the error as one line, by class and text."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - a user's class; what is told of it must not fail with it
+        text = f"its text cannot be had: {type(failure).__name__}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def is_orderly(outcome: Outcome) -> bool:
     """Whether a transient child that ended so is left in peace (R5)."""
     return outcome.orderly
@@ -106,7 +121,7 @@ def in_words(outcome: Outcome) -> str:
     """Return the outcome as the verb of a sentence about the actor: "crashed (KeyError: 'seq')"."""
     match outcome:
         case Crash():
-            return f"crashed ({type(outcome.exception).__name__}: {outcome.exception})"
+            return f"crashed ({outcome.reason})"
         case Killed():
             return "was killed"
         case GaveUp():

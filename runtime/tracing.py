@@ -99,8 +99,15 @@ class EventStream:
         self._callbacks: list[Callable[[Event], None]] = []
         self._closed = False
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody hears what is published: what costs much to say need not be said to nobody."""
+        return bool(self._subscriptions or self._callbacks)
+
     def publish(self, event: Event) -> None:
         """Hand the event to every subscriber; never waits, never raises."""
+        if not self.heard:
+            return
         subscribers: tuple[Subscription | Callable[[Event], None], ...]
         subscribers = (*self._subscriptions, *self._callbacks)
         for subscriber in subscribers:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from holdfast.runtime.asks import describe
 from holdfast.runtime.identity import join
-from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, in_words
+from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, describe, in_words
 from holdfast.supervisors.child_spec import ChildSpec, Group, Pool
 from holdfast.supervisors.children import Child, Children, State
 from holdfast.supervisors.errors import ChildStartFailed, FailedToStartChild

@@ -65,8 +65,7 @@ def describe(event: Event) -> str:
         case Report():
             return event.sentence()
         case CrashReported():
-            over = f" over {event.message_type}" if event.message_type else ""
-            return f"{event.path} (incarnation {event.incarnation}) crashed{over}: {event.exception}"
+            return str(event)
         case DeadLetter():
             return f"{event.message_type} to {event.path}: {event.why}"
         case TaskWedged():

@@ -68,8 +68,8 @@ def event_payload(event: Event) -> dict[str, object]:
     """Return the fields alone, in their public form."""
     in_milliseconds = MILLISECONDS.get(event_name(event), frozenset())
     return {
-        _camel(field): _plain(_in_unit(getattr(event, field), field in in_milliseconds))
-        for field in event.__struct_fields__
+        _camel(name): _plain(_in_unit(value, name in in_milliseconds))
+        for name, value in event.facts().items()
     }
 
 
