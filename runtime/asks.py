@@ -127,6 +127,11 @@ class Pending:
         self._finish()
         return True
 
+    def leave_graph(self) -> None:
+        """The answer comes later, from anywhere: the asker's wait is no edge of the graph any more."""
+        if self.waiter is not None:
+            self.waiter.leave()
+
     def withdraw(self) -> None:
         """The asker is gone: the question is not handled any more if it still waits."""
         if not self.done:

@@ -41,7 +41,7 @@ class Cell:
     __slots__ = (
         "_factory", "_holdings", "_killed", "_requested", "_scope", "_starter", "_task", "_waiters",
         "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "life", "loop",
-        "outcome", "parent", "slot", "system", "waiting_for",
+        "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -66,6 +66,8 @@ class Cell:
         """Whether a start or stop hook runs, where waiting for others may never end."""
         self.waiting_for: list[Slot] = []
         """Whom this actor's loop waits for: the edges of the graph that asks are checked against."""
+        self.on_failure_below: Callable[[str, Outcome], bool] | None = None
+        """Told of each abnormal end by itself anywhere below, at once; True takes it over (see `Life`)."""
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
         self.life = Life(self)

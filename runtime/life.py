@@ -14,6 +14,7 @@ an exception:
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime import crash
@@ -273,8 +274,25 @@ class Life:
             and parent is not None
             and not parent.ended
             and self._cell.system.fatal is None
+            and not self._taken_over(outcome)
         ):
             parent.slot.post(Notice(Ended(slot.path, self._cell.incarnation, outcome), parent.incarnation))
+
+    def _taken_over(self, outcome: Outcome) -> bool:
+        """Tell those above that listen, the topmost first; what one takes over, the parent is not told.
+
+        A call, no message: what is counted is the moment of the failure, however busy those in between are.
+        """
+        if outcome.orderly:
+            return False
+        listeners: list[Callable[[str, Outcome], bool]] = []
+        above = self._cell.parent
+        while above is not None:
+            if above.on_failure_below is not None:
+                listeners.append(above.on_failure_below)
+            above = above.parent
+        path = self._cell.slot.path
+        return any(listener(path, outcome) for listener in reversed(listeners))
 
     def emit_start_failed(self, reason: BaseException) -> None:
         event = ActorStartFailed(

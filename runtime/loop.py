@@ -292,5 +292,8 @@ class Loop:
         else:
             value = await type(actor).awaited[kind](actor, message)
         self.question = None
-        if not pending.claimed and not pending.resolve(value):
+        if pending.claimed:
+            # This loop is free again: whoever waits for the token waits for no handler of this actor.
+            pending.leave_graph()
+        elif not pending.resolve(value):
             self._system.counters.late_replies += 1
