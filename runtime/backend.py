@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from types import CoroutineType, FrameType, TracebackType
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -20,7 +21,7 @@ import sniffio
 import trio
 from trio.lowlevel import Abort
 
-__all__ = ["Alarm", "Backend", "Parker", "Scope", "TaskHandle", "current_backend", "new_parker"]
+__all__ = ["Alarm", "Backend", "Nursery", "Parker", "Scope", "TaskHandle", "current_backend", "new_parker"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -65,6 +66,14 @@ class TaskHandle(Protocol):
         ...
 
 
+class Nursery(Protocol):
+    """Where tasks live; left when all of them have ended."""
+
+    def start_soon(
+        self, fn: Callable[[*Ts], Coroutine[object, object, object]], /, *args: *Ts, name: object = None
+    ) -> object: ...
+
+
 class Alarm(Protocol):
     """Calls back once at the set time; setting it again moves it."""
 
@@ -84,7 +93,8 @@ class Backend(Protocol):
     def scope(self, *, shield: bool = False) -> Scope: ...
     async def checkpoint(self) -> None: ...
     async def sleep_until(self, when: float, /) -> None: ...
-    def alarm(self, callback: Callable[[], None], nursery: anyio.abc.TaskGroup) -> Alarm: ...
+    def nursery(self) -> AbstractAsyncContextManager[Nursery]: ...
+    def alarm(self, callback: Callable[[], None], nursery: Nursery) -> Alarm: ...
     def current_task(self) -> TaskHandle: ...
     def forgive_cancellation(self) -> None: ...
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
@@ -140,7 +150,7 @@ class _TrioTask:
 class _TrioAlarm:
     """A task that sleeps under a deadline that can be moved: trio has no call_at."""
 
-    def __init__(self, callback: Callable[[], None], nursery: anyio.abc.TaskGroup) -> None:
+    def __init__(self, callback: Callable[[], None], nursery: Nursery) -> None:
         self._callback = callback
         self._when = float("inf")
         self._sleep: trio.CancelScope | None = None
@@ -184,7 +194,11 @@ class _TrioBackend:
     def scope(self, *, shield: bool = False) -> Scope:
         return trio.CancelScope(shield=shield)
 
-    def alarm(self, callback: Callable[[], None], nursery: anyio.abc.TaskGroup) -> Alarm:
+    def nursery(self) -> AbstractAsyncContextManager[Nursery]:
+        """Return trio's own: a task group of anyio puts a scope and an event around each task."""
+        return trio.open_nursery()
+
+    def alarm(self, callback: Callable[[], None], nursery: Nursery) -> Alarm:
         return _TrioAlarm(callback, nursery)
 
     def current_task(self) -> TaskHandle:
@@ -286,7 +300,10 @@ class _AsyncioBackend:
     def scope(self, *, shield: bool = False) -> Scope:
         return anyio.CancelScope(shield=shield)
 
-    def alarm(self, callback: Callable[[], None], nursery: anyio.abc.TaskGroup) -> Alarm:
+    def nursery(self) -> AbstractAsyncContextManager[Nursery]:
+        return anyio.create_task_group()
+
+    def alarm(self, callback: Callable[[], None], nursery: Nursery) -> Alarm:
         return _AsyncioAlarm(callback)
 
     def current_task(self) -> TaskHandle:

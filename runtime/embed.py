@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from holdfast.runtime.backend import current_backend
 from holdfast.runtime.errors import StopDeadlineExceeded
 from holdfast.runtime.seams import Seams
 from holdfast.runtime.system import System
@@ -80,7 +81,7 @@ async def _host(
 
     async def host() -> None:
         with anyio.CancelScope(shield=True):
-            async with anyio.create_task_group() as nursery:
+            async with current_backend().nursery() as nursery:
                 opened.append(
                     System(name, seams, nursery, stop_deadline=stop_deadline, kill_grace=kill_grace)
                 )

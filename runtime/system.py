@@ -10,10 +10,9 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVarTuple
 
-import anyio.abc
 import attrs
 
-from holdfast.runtime.backend import current_backend
+from holdfast.runtime.backend import Nursery, current_backend
 from holdfast.runtime.cell import Cell
 from holdfast.runtime.errors import ActorGone, NoSuchActor, SystemClosed
 from holdfast.runtime.events import DeadLetter
@@ -68,7 +67,7 @@ class System:
         self,
         name: str,
         seams: Seams,
-        nursery: anyio.abc.TaskGroup,
+        nursery: Nursery,
         *,
         stop_deadline: float,
         kill_grace: float,
