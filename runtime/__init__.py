@@ -29,6 +29,7 @@ from holdfast.runtime.errors import (
     NoHandler,
     NoSuchActor,
     NotRunning,
+    PortalFull,
     RefusedInSimulation,
     ResourceHeld,
     SendTimeout,
@@ -37,6 +38,7 @@ from holdfast.runtime.errors import (
     StopDeadlineExceeded,
     StrayCancellation,
     SystemClosed,
+    WrongThread,
 )
 from holdfast.runtime.events import (
     ActorEnded,
@@ -63,6 +65,7 @@ from holdfast.runtime.outcomes import (
     Outcome,
     Shutdown,
 )
+from holdfast.runtime.portal import Portal
 from holdfast.runtime.ref import Ref
 from holdfast.runtime.seams import Listener, Seams, StoreUnreadable
 from holdfast.runtime.secret import REDACTED, Secret
@@ -119,6 +122,8 @@ __all__ = [
     "Normal",
     "NotRunning",
     "Outcome",
+    "Portal",
+    "PortalFull",
     "Ref",
     "RefusedInSimulation",
     "ReplyToken",
@@ -141,6 +146,7 @@ __all__ = [
     "TaskWedged",
     "UnixAddress",
     "WallClock",
+    "WrongThread",
     "event_name",
     "iso_timestamp",
     "on",

@@ -98,6 +98,7 @@ class Backend(Protocol):
     def current_task(self) -> TaskHandle: ...
     def forgive_cancellation(self) -> None: ...
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
+    def thread_gate(self) -> Callable[[Callable[[], None]], None]: ...
 
 
 # ---- trio ------------------------------------------------------------------------------------------
@@ -210,6 +211,10 @@ class _TrioBackend:
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return await trio.to_thread.run_sync(fn, *args)
 
+    def thread_gate(self) -> Callable[[Callable[[], None]], None]:
+        """Return what other threads call to have something run on this loop's thread, soon."""
+        return trio.lowlevel.current_trio_token().run_sync_soon
+
 
 # ---- asyncio ---------------------------------------------------------------------------------------
 
@@ -319,6 +324,15 @@ class _AsyncioBackend:
 
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return await anyio.to_thread.run_sync(fn, *args)
+
+    def thread_gate(self) -> Callable[[Callable[[], None]], None]:
+        """Return what other threads call to have something run on this loop's thread, soon."""
+        loop = asyncio.get_running_loop()
+
+        def call(fn: Callable[[], None]) -> None:
+            loop.call_soon_threadsafe(fn)
+
+        return call
 
 
 _BACKENDS: dict[str, Backend] = {"trio": _TrioBackend(), "asyncio": _AsyncioBackend()}

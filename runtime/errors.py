@@ -63,6 +63,28 @@ class MailboxFull(HoldfastError):
         self.capacity = capacity
 
 
+class PortalFull(HoldfastError):
+    """Threads send faster than the loop delivers: slow down, or use `ask`, which waits."""
+
+    def __init__(self, name: str, capacity: int) -> None:
+        super().__init__(
+            f"the portal of {name!r} holds {capacity} messages that the loop has not delivered yet: "
+            f"the loop is blocked, or its threads send faster than it delivers; wait, or ask instead of tell"
+        )
+        self.capacity = capacity
+
+
+class WrongThread(HoldfastError):
+    """The loop's own thread would block itself for ever: await `ref.ask` or `ref.send` there."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} was asked through the portal on the event loop's own thread, which would wait for "
+            f"itself: await ref.ask(...) or ref.send(...) there; the portal is for other threads"
+        )
+        self.path = path
+
+
 class AskError(HoldfastError):
     """A question got no answer.  Subclasses say why."""
 

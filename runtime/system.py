@@ -21,6 +21,7 @@ from holdfast.runtime.introspection import Inspection
 from holdfast.runtime.mailbox import Question
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import Outcome
+from holdfast.runtime.portal import Portal
 from holdfast.runtime.ref import Ref
 from holdfast.runtime.registry import Registry
 from holdfast.runtime.seams import Seams
@@ -95,6 +96,8 @@ class System:
         self.on_fatal: Callable[[], None] | None = None
         self.alarm = self.backend.alarm(self.deadlines.fire, nursery)
         self.deadlines.attach(self.alarm)
+        self.portal = Portal(self)
+        """The way in for code on other threads."""
 
     # -- what embedders use
 
@@ -153,6 +156,7 @@ class System:
         for cell in reversed(tuple(self._roots.values())):
             await cell.stop(max(0.001, deadline - self.now()), final=True)
         self._roots.clear()
+        self.portal.close()
         for slot in self.registry:
             slot.close()
 

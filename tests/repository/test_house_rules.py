@@ -22,8 +22,9 @@ WORLD = {
     "secrets": set[str](),
     # Parsing one, and making one of the entropy seam's bytes: nothing is drawn here.
     "uuid": {"actors/hub/avatar_api.py", "actors/hub/avatar_sessions.py"},
-    # A lock between the loop and the writing thread of the threads seam; no thread is started.
-    "threading": {"actors/logger/sinks.py"},
+    # Locks between the loop and a writing thread of the threads seam, and between the loop and the threads of
+    # its users; no thread is started.
+    "threading": {"actors/logger/sinks.py", "runtime/portal.py"},
     "asyncio": {"runtime/backend.py", "runtime/testing/harness.py"},
     "subprocess": set[str](),
 }
