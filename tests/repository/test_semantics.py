@@ -56,7 +56,7 @@ COLUMNS = ("actor", "group", "full", "kill")
 SURVIVAL = [f"S-V{row}.{column}" for row in range(1, 9) for column in COLUMNS if (row, column) != (6, "kill")]
 
 GUARANTEES = [
-    *(f"S-A{number}" for number in range(1, 13)),
+    *(f"S-A{number}" for number in range(1, 14)),
     *(f"S-O{number}" for number in range(1, 7)),
     *(f"S-B{number}" for number in range(1, 13)),
     *(f"S-T{number}" for number in range(1, 7)),
