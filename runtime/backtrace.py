@@ -3,8 +3,8 @@
 Formatting a traceback costs some 300 microseconds, ten times as much as the restart
 that it tells of, and most of them are never read.  Writing down where each
 frame stood costs one microsecond, and holds neither the exception nor a frame,
-so nothing of the dead actor stays alive.  The source lines come from the files
-when the text is made.
+so nothing of the dead actor stays alive.  What exceptions say is cleaned of secrets
+at once.  The source lines come from the files when the text is made.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from holdfast.runtime.outcomes import members
+from holdfast.runtime.redaction import clean_string
 
 __all__ = ["Backtrace", "Frame", "backtrace_of"]
 
@@ -95,7 +96,7 @@ def _written(error: BaseException, seen: set[int]) -> Backtrace:
     return Backtrace(
         kind=_kind(type(error)),
         text=_text(error),
-        notes=tuple([str(note)[:TEXT_MAX] for note in notes]),
+        notes=tuple([clean_string(str(note), TEXT_MAX) for note in notes]),
         frames=frames,
         left_out=left_out,
         before=None if before is None else _if_room(before, seen),
@@ -130,4 +131,4 @@ def _text(error: BaseException) -> str:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 - a user's class; its report must not fail with it
         return f"<its text cannot be had: {type(failure).__name__}>"
-    return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}..."
+    return clean_string(text, TEXT_MAX)

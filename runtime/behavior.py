@@ -16,6 +16,7 @@ import attrs
 from holdfast.runtime.errors import DefinitionError
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import InjectedFault, Message
+from holdfast.runtime.state import attributes
 
 if TYPE_CHECKING:
     from holdfast.runtime.context import Context
@@ -105,6 +106,8 @@ class Actor:
         super().__init_subclass__(**kwargs)
         if not isinstance(cls.mailbox, MailboxSpec):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"{cls.__name__}.mailbox is a MailboxSpec, got {cls.mailbox!r}")
+        if inspect.iscoroutinefunction(cls.format_state):
+            raise DefinitionError(f"{cls.__name__}.format_state is a plain def: it runs between two messages")
         cls.adopt_handlers(_table(cls))
 
     @classmethod
@@ -130,6 +133,15 @@ class Actor:
 
     def on_drain(self) -> Awaitable[None] | None:
         """Write out what is held in memory: a coordinated full restart is coming.  Mail stays queued."""
+
+    def format_state(self) -> object:
+        """Return what is shown of the state, by inspection and in crash reports (S20); all attributes here.
+
+        A plain `def` that must not wait and should not take long.  What it returns is
+        redacted and bounded afterwards, whatever it is.  Raising shows nothing but that.
+        A crash report shows the state of a class only if the class has this hook.
+        """
+        return attributes(self)
 
 
 def _table(cls: type[Actor]) -> dict[type[object], Handler]:

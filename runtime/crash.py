@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from holdfast.runtime.backtrace import backtrace_of
+from holdfast.runtime.behavior import Actor
 from holdfast.runtime.errors import StrayCancellation
 from holdfast.runtime.events import CrashReported
 from holdfast.runtime.mailbox import Notice, Question, Tick
 from holdfast.runtime.outcomes import Crash, members, unwrap
+from holdfast.runtime.state import shown_state
 
 if TYPE_CHECKING:
     from holdfast.runtime.registry import Slot
@@ -55,8 +57,13 @@ def inner_message(item: object) -> object:
     return item.message if isinstance(item, Question | Notice | Tick) else item
 
 
-def report(system: System, slot: Slot, incarnation: int, outcome: Crash, item: object) -> None:
-    """Publish the crash: path, incarnation, message type (never its content), exception, last events."""
+def report(
+    system: System, slot: Slot, incarnation: int, outcome: Crash, item: object, actor: Actor | None
+) -> None:
+    """Publish the crash: path, incarnation, message type (never its content), exception, last events.
+
+    And the state as its class's own `format_state` shows it, nothing of a class without the hook (S20).
+    """
     message = inner_message(item)
     before = tuple(slot.recorder or ())[-RECENT_MAX:]
     event = CrashReported(
@@ -71,4 +78,6 @@ def report(system: System, slot: Slot, incarnation: int, outcome: Crash, item: o
     # Recorded without what it tells of the ones before it: whole, each would hold all the others.
     slot.record(event)
     if system.events.heard:
-        system.events.publish(msgspec.structs.replace(event, past=before))
+        hooked = actor is not None and type(actor).format_state is not Actor.format_state
+        state = shown_state(actor) if actor is not None and hooked else None
+        system.events.publish(msgspec.structs.replace(event, past=before, state=state))

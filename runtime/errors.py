@@ -20,6 +20,7 @@ __all__ = [
     "AskCycle",
     "AskError",
     "AskTimeout",
+    "CallbackFailed",
     "DefinitionError",
     "HoldfastError",
     "InspectionTimeout",
@@ -249,6 +250,20 @@ class InspectionTimeout(HoldfastError):
         )
         self.path = path
         self.timeout = timeout
+
+
+class CallbackFailed(HoldfastError):
+    """A function given to `replace_state` failed; the actor's state is what it was (S21).
+
+    `reason` is what it raised, or what is wrong with what it returned.
+    """
+
+    def __init__(self, path: str, reason: BaseException) -> None:
+        super().__init__(
+            f"the state of {path} is unchanged: the function failed with {type(reason).__name__}: {reason}"
+        )
+        self.path = path
+        self.reason = reason
 
 
 class InvalidTimeout(HoldfastError, ValueError):

@@ -75,6 +75,7 @@ class CrashReported(Event, frozen=True):
     """Why an incarnation crashed; the message is named by its type alone, it may hold secrets.
 
     What costs much to say is kept as data, and said when `traceback` or `recent` is read.
+    `state` is what the class's own `format_state` shows, redacted; None for a class without one (S20).
     """
 
     path: str
@@ -85,6 +86,7 @@ class CrashReported(Event, frozen=True):
     past: tuple[Event, ...]
     """What the flight recorder held when it crashed, oldest first."""
     at: float
+    state: object = None
 
     @property
     def traceback(self) -> str:
@@ -110,6 +112,7 @@ class CrashReported(Event, frozen=True):
             "traceback": self.traceback,
             "recent": self.recent,
             "at": self.at,
+            "state": self.state,
         }
 
 

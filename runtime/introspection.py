@@ -8,10 +8,13 @@ never in the middle of a handler, and also while the mail is held back.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.control_lane import running_cell, served
 from holdfast.runtime.errors import InvalidTimeout
+from holdfast.runtime.redaction import Json
+from holdfast.runtime.state import replace_attributes, shown_state
 
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
@@ -41,6 +44,40 @@ class Inspection:
     def path(self) -> str:
         """The actor's path."""
         return self._slot.path
+
+    # -- its state
+
+    async def get_state(self, *, timeout: float = INSPECTION_TIMEOUT) -> Json:
+        """Return what may be shown of the actor's state, as plain data (S21).
+
+        It is what the class's `format_state` returns, all attributes by default, with
+        secrets masked by type, by name and by look, cut to 1,000 values, 8 levels and
+        32,768 characters.  A snapshot between two messages, of a suspended actor too.
+        """
+        return await served(running_cell(self._slot), shown_state, checked_timeout(timeout))
+
+    async def replace_state(
+        self,
+        change: Callable[[dict[str, object]], Mapping[str, object]],
+        *,
+        timeout: float = INSPECTION_TIMEOUT,
+    ) -> Json:
+        """Have `change` make a new state of the old one; return what may be shown of the new one (S21).
+
+        `change` is given the attributes by name, unmasked, and returns those that the
+        actor is to have: what is missing is deleted.  It runs between two messages and
+        must not wait.  Dicts, lists, sets and deques in the state are copies, so that
+        changing them in place counts only when `change` returns; other objects are
+        the actor's own.  `CallbackFailed` when it raises or returns no mapping of names:
+        the state is unchanged then, as it is after an `InspectionTimeout`.
+        """
+        cell = running_cell(self._slot)
+
+        def replace(actor: Actor) -> Json:
+            replace_attributes(actor, change, self._slot.path)
+            return shown_state(actor)
+
+        return await served(cell, replace, checked_timeout(timeout))
 
     # -- held and released
 

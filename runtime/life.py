@@ -139,9 +139,11 @@ class Life:
     def _report(self, outcome: Crash) -> None:
         if self._reported is not outcome and outcome.exception is not self.start_error:
             self._reported = outcome
-            crash.report(
-                self._cell.system, self._cell.slot, self._cell.incarnation, outcome, self._cell.loop.message
-            )
+            self._tell(outcome, self._cell.loop.message)
+
+    def _tell(self, outcome: Crash, message: object) -> None:
+        cell = self._cell
+        crash.report(cell.system, cell.slot, cell.incarnation, outcome, message, self._actor)
 
     # -- the end -------------------------------------------------------------------------------------
 
@@ -210,9 +212,7 @@ class Life:
             self._cell.loop.failure = failure
             self._cell.loop.signal()
         else:
-            crash.report(
-                self._cell.system, self._cell.slot, self._cell.incarnation, self._judge(failure), None
-            )
+            self._tell(self._judge(failure), None)
 
     def _count_late_failure(self, outcome: Outcome) -> Outcome:
         """Return the outcome with what a child task made of its cancellation, as if `on_stop` had (S19)."""
@@ -222,7 +222,7 @@ class Life:
         late = self._judge(failure)
         if outcome.orderly:
             return late
-        crash.report(self._cell.system, self._cell.slot, self._cell.incarnation, late, None)
+        self._tell(late, None)
         return outcome
 
     def release(self, outcome: Outcome) -> None:

@@ -16,6 +16,8 @@ from typing import ClassVar, TypeAlias, cast
 
 import attrs
 
+from holdfast.runtime.redaction import clean_text
+
 __all__ = [
     "KILLED",
     "NORMAL",
@@ -52,7 +54,7 @@ class Shutdown:
     orderly: ClassVar[bool] = True
 
     def __str__(self) -> str:
-        return "shutdown" if self.info is None else f"shutdown({self.info!r})"
+        return "shutdown" if self.info is None else clean_text(f"shutdown({self.info!r})")
 
 
 @attrs.frozen
@@ -104,12 +106,12 @@ KILLED = Killed()
 
 
 def describe(error: BaseException) -> str:
-    """Return the error as one line, by class and text."""
+    """Return the error as one line, by class and text, without what looks like a secret: many are told."""
     try:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 - a user's class; what is told of it must not fail with it
         text = f"its text cannot be had: {type(failure).__name__}"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return clean_text(f"{type(error).__name__}: {text}") if text else type(error).__name__
 
 
 def is_orderly(outcome: Outcome) -> bool:

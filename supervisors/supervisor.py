@@ -85,6 +85,10 @@ class Supervisor(Actor):
             )
             self.context.emit(report)
 
+    def format_state(self) -> object:
+        """Show what the supervisor says of itself to those who ask it: strategy, budget, children (S20)."""
+        return describe_supervisor(self._machine, self._execution, self.context.now())
+
     # -- what happens
 
     @on(Ended)

@@ -13,9 +13,9 @@ import attrs
 import msgspec
 
 from holdfast.actors.logger.messages import Backlog, Level, Record
-from holdfast.actors.logger.redaction import CUT, Json, clean, clean_string
 from holdfast.actors.logger.settings import LoggerSettings
 from holdfast.runtime import iso_timestamp
+from holdfast.runtime.redaction import CUT, Json, clean, clean_string
 
 __all__ = ["Batch", "DeadLetterLimit", "Pace", "Step", "clean_end", "fill_batch", "is_clean_end", "render"]
 

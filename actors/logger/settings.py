@@ -2,7 +2,7 @@
 
 The bounds of one record (depth, size of a string, size of a line) are not
 settings: they protect the process and stand where they are kept, in
-`redaction.py` and `machine.py`.
+`runtime/redaction.py` and `machine.py`.
 """
 
 from __future__ import annotations

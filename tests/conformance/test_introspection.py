@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Note, Scribe
+from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, events_of
 from tests.supervisors.crew import Crew, Die
 
-from holdfast.runtime import AskTimeout, open_system
+from holdfast.runtime import (
+    Actor,
+    AskTimeout,
+    CallbackFailed,
+    CrashReported,
+    Message,
+    Request,
+    on,
+    open_system,
+)
 from holdfast.runtime.testing import both_backends, settled
 
 # ---- S22: suspend and resume -----------------------------------------------------------------------
@@ -100,3 +109,130 @@ async def test_a_suspended_supervisor_serves_notices_and_calls_in_the_order_in_w
         # The call came between the two notices: a is restarted already, of b's end it knows nothing.
         assert seen == ["a running 2", "b running 1", "c running 1"]
         assert crew.take() == ["+a", "+b"]
+
+
+# ---- S21: the state --------------------------------------------------------------------------------
+
+
+class Add(Message, frozen=True):
+    amount: int
+
+
+class Total(Request[int], frozen=True):
+    """Answer with the total."""
+
+
+class Ledger(Actor):
+    """Adds up, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.entries: list[int] = []
+
+    @on(Add)
+    def add(self, message: Add) -> None:
+        self.total += message.amount
+        self.entries.append(message.amount)
+
+    @on(Total)
+    def answer(self, _question: Total) -> int:
+        return self.total
+
+
+@both_backends
+async def test_get_state_returns_the_attributes() -> None:
+    # S21
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        ledger.tell(Add(2))
+        ledger.tell(Add(3))
+        await settled()
+
+        assert await system.inspect(ledger).get_state() == {"total": 5, "entries": [2, 3]}
+
+
+@both_backends
+async def test_replace_state_gives_the_actor_what_the_function_returns() -> None:
+    # S21
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        ledger.tell(Add(2))
+        await settled()
+
+        shown = await system.inspect(ledger).replace_state(lambda state: {**state, "total": 40})
+        ledger.tell(Add(2))
+
+        assert shown == {"total": 40, "entries": [2]}
+        assert await ledger.ask(Total()) == 42
+
+
+@both_backends
+async def test_a_function_that_raises_leaves_the_state_unchanged_and_is_reported_as_such() -> None:
+    # S21
+    def spoil(state: dict[str, object]) -> dict[str, object]:
+        entries = state["entries"]
+        assert isinstance(entries, list)
+        entries.clear()
+        state["total"] = 0
+        raise Boom("half way")
+
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        ledger.tell(Add(2))
+        await settled()
+
+        with pytest.raises(CallbackFailed, match=r"ledger is unchanged: .* Boom: half way") as failed:
+            await system.inspect(ledger).replace_state(spoil)
+
+        assert isinstance(failed.value.reason, Boom)
+        assert await system.inspect(ledger).get_state() == {"total": 2, "entries": [2]}
+        assert await ledger.ask(Total()) == 2, "and the actor lives"
+
+
+@both_backends
+async def test_the_state_is_read_and_replaced_while_the_actor_is_suspended() -> None:
+    # S21
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        inspection = system.inspect(ledger)
+        await inspection.suspend()
+        ledger.tell(Add(2))
+
+        assert await inspection.get_state() == {"total": 0, "entries": []}
+        assert await inspection.replace_state(lambda state: {**state, "total": 40}) == {
+            "total": 40,
+            "entries": [],
+        }
+        await inspection.resume()
+
+        assert await ledger.ask(Total()) == 42
+
+
+# ---- S20: what is shown ----------------------------------------------------------------------------
+
+
+class Guarded(Ledger):
+    """Says itself what may be shown of it."""
+
+    def format_state(self) -> object:
+        return {"entries": len(self.entries)}
+
+    @on(Fail)
+    def fail(self, _message: Fail) -> None:
+        raise Boom("told to")
+
+
+@both_backends
+async def test_a_hook_of_the_class_edits_what_is_shown_in_inspections_and_crash_reports() -> None:
+    # S20
+    async with open_system() as system:
+        ledger = await system.start("ledger", Guarded)
+        ledger.tell(Add(2))
+        await settled()
+
+        assert await system.inspect(ledger).get_state() == {"entries": 1}
+        with events_of(system, CrashReported) as crashes:
+            ledger.tell(Fail())
+            await settled()
+
+        assert [crash.state for crash in crashes if isinstance(crash, CrashReported)] == [{"entries": 1}]

@@ -53,6 +53,7 @@ async def test_a_report_tells_who_over_what_why_and_what_came_before() -> None:
         "traceback",
         "recent",
         "at",
+        "state",
     ]
     assert (told["path"], told["incarnation"], told["message_type"]) == ("keeper/scribe", 3, "Fail")
     assert told["exception"] == "Boom: told to"

@@ -5,7 +5,8 @@ stand under at any depth, and by their look in free text (`password=...`, Bearer
 tokens, JWTs, card numbers), wherever text appears: messages, data, keys,
 exceptions, tracebacks.
 
-The walk is also what makes any data loggable.  It is bounded in depth, nodes
+Logs, states shown by inspection and contents of traces all come through here.
+The walk is also what makes any data showable: it is bounded in depth, nodes
 and characters, survives circles and objects that raise when looked at, never
 consumes an iterator and reads nothing from disk.
 """
@@ -26,8 +27,8 @@ from typing import TypeAlias, cast
 import attrs
 import msgspec
 
-from holdfast.actors.logger.stack import safe_text, stack, type_name
-from holdfast.runtime import REDACTED, Secret
+from holdfast.runtime.secret import REDACTED, Secret
+from holdfast.runtime.stack import safe_text, stack, type_name
 
 __all__ = ["Json", "clean", "clean_string", "clean_text", "is_secret_name"]
 

@@ -15,9 +15,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from holdfast.actors.logger import redaction
-from holdfast.actors.logger.redaction import clean, clean_string, clean_text, is_secret_name
-from holdfast.runtime import REDACTED, Secret
+from holdfast.runtime import REDACTED, Secret, redaction
+from holdfast.runtime.redaction import clean, clean_string, clean_text, is_secret_name
 
 CARD = "4111-1111-1111-1111"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiJ9.c2lnbmF0dXJl"
