@@ -1,4 +1,4 @@
-"""What an incarnation has and loses at its end: timers, claimed questions, watches, child tasks.
+"""What an incarnation has and loses at its end: timers, claimed questions, watches, child tasks, keys.
 
 Each kind is made on first use: most of a hundred thousand idle actors have none.
 """
@@ -27,7 +27,7 @@ __all__ = ["Holdings"]
 class Holdings:
     """The belongings of one incarnation."""
 
-    __slots__ = ("_asked", "_cell", "_tasks", "_timers", "_tokens", "_watched")
+    __slots__ = ("_asked", "_attached", "_cell", "_tasks", "_timers", "_tokens", "_watched")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -36,6 +36,17 @@ class Holdings:
         self._asked: dict[Pending, None] = {}
         self._watched: dict[Slot, None] = {}
         self._tasks: dict[Hashable, ChildTask] = {}
+        self._attached: dict[Hashable, Callable[[], None]] = {}
+
+    # -- what others keep in its name: keys of a registry, tasks that must not outlive it
+
+    def attach(self, key: Hashable, release: Callable[[], None]) -> None:
+        """Have `release` called when the incarnation ends, before anybody is told; it must not raise."""
+        self._attached[key] = release
+
+    def detach(self, key: Hashable) -> None:
+        """There is nothing to release any more; an unknown key is nothing."""
+        self._attached.pop(key, None)
 
     # -- timers
 
@@ -157,6 +168,8 @@ class Holdings:
 
     def release(self, outcome: Outcome) -> None:
         """Forget all timers and watches, fail what was claimed and not answered, withdraw what was asked."""
+        while self._attached:
+            self._attached.popitem()[1]()
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -40,11 +40,14 @@ from holdfast.supervisors.errors import (
     PreparationFailed,
     SpecError,
     StartArgumentsGone,
+    TaskEnded,
+    TaskTimeout,
     TooManyChildren,
 )
 from holdfast.supervisors.escalation import FullRestart
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
+from holdfast.supervisors.jobs import TaskInfo, task_info
 from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
 from holdfast.supervisors.picture import render_tree
 from holdfast.supervisors.readiness import Readiness
@@ -66,6 +69,8 @@ from holdfast.supervisors.reports import (
     SupervisorGaveUp,
 )
 from holdfast.supervisors.supervisor import Supervisor
+from holdfast.supervisors.task_stream import StreamItem, TaskStream
+from holdfast.supervisors.tasks import TaskHandle, TaskSupervisorHandle, task_supervisor
 from holdfast.supervisors.tree import NoSuchPath, TreeNode, restart_path, snapshot, start_tree
 
 # Two rooms of this package have the names of two words: importing them has put the modules here,
@@ -149,10 +154,17 @@ __all__ = [
     "StartAttemptFailed",
     "StopWentWrong",
     "Strategy",
+    "StreamItem",
     "Supervision",
     "Supervisor",
     "SupervisorGaveUp",
     "SupervisorHandle",
+    "TaskEnded",
+    "TaskHandle",
+    "TaskInfo",
+    "TaskStream",
+    "TaskSupervisorHandle",
+    "TaskTimeout",
     "TooManyChildren",
     "TreeNode",
     "dynamic",
@@ -162,6 +174,8 @@ __all__ = [
     "snapshot",
     "start_tree",
     "supervisor",
+    "task_info",
+    "task_supervisor",
     "template",
     "worker",
 ]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
 from holdfast.runtime.outcomes import SHUTDOWN
-from holdfast.supervisors.child_spec import Pool, check_significance
+from holdfast.supervisors.child_spec import ChildSpec, Pool, check_significance
 from holdfast.supervisors.children import Child, State
 from holdfast.supervisors.errors import (
     AlreadyPresent,
@@ -88,8 +90,22 @@ def _start_instance(machine: SupervisorMachine, call: StartInstance, _now: float
         )
     if pool.max_children is not None and len(machine.children) >= pool.max_children:
         return _refuse(TooManyChildren(machine.path, pool.max_children))
-    child = machine.add_instance(pool)
+    try:
+        child = machine.add_instance(pool, _instance_spec(pool.template, call))
+    except SpecError as error:
+        return _refuse(error)
     return Plan((Start(child.id, Cause.ADDED), ReplyStarted(child.id)))
+
+
+def _instance_spec(template: ChildSpec, call: StartInstance) -> ChildSpec:
+    """Return the template, with what the call puts in its place (T2)."""
+    if call.restart is None and call.shutdown is None:
+        return template
+    return attrs.evolve(
+        template,
+        restart=template.restart if call.restart is None else call.restart,
+        shutdown=template.shutdown if call.shutdown is None else call.shutdown,
+    )
 
 
 def _terminate_child(machine: SupervisorMachine, call: TerminateChild, _now: float) -> Plan:

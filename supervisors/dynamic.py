@@ -8,6 +8,7 @@ may be a hundred thousand of them.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 from holdfast.runtime.behavior import Actor
@@ -59,23 +60,35 @@ class Instances:
 
 
 async def stop_together(
-    cells: Sequence[Cell], allowance: float | None, *, kill_grace: float, now: Callable[[], float]
+    cells: Sequence[Cell],
+    allowances: Sequence[float | None],
+    *,
+    kill_grace: float,
+    now: Callable[[], float],
 ) -> list[Outcome | None]:
-    """Stop all cells at once and return their outcomes in order; None for a wedged one.
+    """Stop all cells at once, each by its own rule, and return their outcomes; None for a wedged one (D9).
 
-    `allowance` is as in `Cell.stop`: None waits for ever, zero kills without asking.
+    An allowance is as in `Cell.stop`: None waits for ever, zero kills without asking.
     """
-    if allowance != 0:
-        for cell in cells:
+    began = now()
+    for cell, allowance in zip(cells, allowances, strict=True):
+        if allowance == 0:
+            cell._request(final=True)
+            cell.kill()
+        else:
             cell.request_stop(final=True)
-        deadline = None if allowance is None else now() + allowance
-        for cell in cells:
-            await cell.wait_ended(None if deadline is None else max(0.0, deadline - now()))
-    left = [cell for cell in cells if not cell.ended]
-    for cell in left:
-        cell.kill()
+    # The shortest first: one that is out of time is killed then, however long others may still take.
+    for cell, allowance in sorted(zip(cells, allowances, strict=True), key=_patience):
+        if allowance != 0:
+            await cell.wait_ended(None if allowance is None else max(0.0, began + allowance - now()))
+            cell.kill()
     deadline = now() + kill_grace
-    for cell in left:
+    for cell in cells:
         if await cell.wait_ended(max(0.0, deadline - now())) is None:
             cell.mark_wedged()
     return [cell.outcome for cell in cells]
+
+
+def _patience(pair: tuple[Cell, float | None]) -> float:
+    allowance = pair[1]
+    return math.inf if allowance is None else allowance

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.runtime.errors import HoldfastError
+from holdfast.runtime.outcomes import Outcome
 from holdfast.runtime.ref import Ref
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "PreparationFailed",
     "SpecError",
     "StartArgumentsGone",
+    "TaskEnded",
+    "TaskTimeout",
     "TooManyChildren",
 ]
 
@@ -196,3 +199,21 @@ class NotReady(HoldfastError):
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path} is not ready: {why}")
         self.path = path
+
+
+class TaskTimeout(HoldfastError):
+    """A task's result was not there in time."""
+
+    def __init__(self, task: str, timeout: float) -> None:
+        super().__init__(f"{task} was not done within {timeout:g} s")
+        self.task = task
+        self.timeout = timeout
+
+
+class TaskEnded(HoldfastError):
+    """A task ended without a result: it was stopped, cancelled or killed.  `outcome` says which."""
+
+    def __init__(self, task: str, outcome: Outcome) -> None:
+        super().__init__(f"{task} ended without a result: {outcome}")
+        self.task = task
+        self.outcome = outcome

@@ -160,11 +160,10 @@ class Execution:
 
     async def _stop_together(self, step: StopTogether) -> Result:
         cells = [self.cells[child] for child in step.children]
-        rule = self._machine.children[step.children[0]].spec.shutdown
+        rules = [self._machine.children[child].spec.shutdown for child in step.children]
         system = self._context.system
-        outcomes = await stop_together(
-            cells, self._allowance(rule), kill_grace=system.kill_grace, now=self._context.now
-        )
+        allowances = [self._allowance(rule) for rule in rules]
+        outcomes = await stop_together(cells, allowances, kill_grace=system.kill_grace, now=self._context.now)
         return StoppedTogether(dict(zip(step.children, outcomes, strict=True)))
 
     async def _retire(self, step: Retire) -> Result:

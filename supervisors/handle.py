@@ -34,14 +34,14 @@ from holdfast.supervisors.messages import (
     WhichChildren,
 )
 
-__all__ = ["CALL_TIMEOUT", "DynamicHandle", "SupervisorHandle"]
+__all__ = ["CALL_TIMEOUT", "DynamicHandle", "Handle", "SupervisorHandle"]
 
 # A call may stop and start a whole group: several times a worker's allowance and start_timeout of 5 s each.
 CALL_TIMEOUT = 60.0
 
 
 @attrs.frozen
-class _Handle:
+class Handle:
     """What both kinds of supervisors can be asked."""
 
     ref: Ref
@@ -88,7 +88,7 @@ class _Handle:
 
 
 @attrs.frozen
-class SupervisorHandle(_Handle):
+class SupervisorHandle(Handle):
     """A supervisor whose children have ids."""
 
     async def start_child(self, spec: ChildSpec) -> ChildHandle:
@@ -128,7 +128,7 @@ class SupervisorHandle(_Handle):
 
 
 @attrs.frozen
-class DynamicHandle(_Handle):
+class DynamicHandle(Handle):
     """A dynamic supervisor; its children are named by their refs."""
 
     async def start_child(self, *arguments: object) -> ChildHandle:

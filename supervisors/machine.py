@@ -88,10 +88,10 @@ class SupervisorMachine:
         """Whether the children are of one kind, named by refs."""
         return isinstance(self.group, Pool)
 
-    def add_instance(self, pool: Pool) -> Child:
+    def add_instance(self, pool: Pool, spec: ChildSpec | None = None) -> Child:
         """Put one more child of a dynamic supervisor into the ledger, under a name that none had before."""
         self._instances += 1
-        return self.children.add(f"{pool.template.id}-{self._instances}", pool.template, added=True)
+        return self.children.add(f"{pool.template.id}-{self._instances}", spec or pool.template, added=True)
 
     # -- the life of the supervisor
 

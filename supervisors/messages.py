@@ -13,7 +13,7 @@ import attrs
 
 from holdfast.runtime.messages import Message, Request
 from holdfast.runtime.ref import Ref
-from holdfast.supervisors.child_spec import ChildSpec
+from holdfast.supervisors.child_spec import ChildSpec, Restart, ShutdownRule
 from holdfast.supervisors.reports import BudgetLeft
 
 __all__ = [
@@ -107,6 +107,9 @@ class StartInstance(Request[ChildHandle], frozen=True):
     """Start one more child of a dynamic supervisor; the arguments go to the template's factory."""
 
     arguments: tuple[object, ...] = ()
+    restart: Restart | None = None
+    """In place of the template's, for this child alone."""
+    shutdown: ShutdownRule | None = None
 
 
 class TerminateChild(Request[None], frozen=True):
