@@ -40,7 +40,12 @@ check: $(READY)
 demo: $(READY)
 	@$(BIN)/holdfast demo $(ARGS)
 
-bench: $(READY)
+# What draws the picture is large, and nothing else needs it.
+$(VENV)/.bench-ready: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench-ready
 	@PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.benchmarks $(ARGS)
 
 dist: $(READY)

@@ -1,9 +1,9 @@
-"""Run every benchmark and write `build/bench.json`: `python -m tests.benchmarks [--json]`.
+"""Run every benchmark, write `build/bench.json` and draw it: `python -m tests.benchmarks [--json]`.
 
 The JSON holds one object for each name: its value, unit, target, and whether the
 target is met.  With `--json` it is printed instead of the table.  The exit status
 says nothing of the targets: a benchmark on a shared machine is read, not obeyed.
-How to read the figures is in `kernel.py`.
+How to read the figures is in `kernel.py`, and of the peers in `peers.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.benchmarks import kernel, logging
+from tests.benchmarks import kernel, logging, peers, plot
 from tests.benchmarks.kernel import Result
 
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -42,7 +42,7 @@ def _table(results: list[Result]) -> Table:
 
 def main() -> None:
     """Measure, write the file, print."""
-    results = [*kernel.measure("trio"), *kernel.measure("asyncio"), *_logging()]
+    results = [*kernel.measure("trio"), *kernel.measure("asyncio"), *peers.measure(), *_logging()]
     report = {
         result.name: {
             "value": result.value,
@@ -59,6 +59,9 @@ def main() -> None:
         sys.stdout.write(text)
     else:
         Console().print(_table(results))
+    pictures = plot.draw(results, OUTPUT.parent)
+    said = ", ".join(str(path.relative_to(OUTPUT.parents[1])) for path in pictures)
+    print(f"drawn: {said}" if pictures else "not drawn: matplotlib is not installed", file=sys.stderr)
 
 
 if __name__ == "__main__":
