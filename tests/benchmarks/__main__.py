@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.benchmarks import kernel, logging, peers, plot
+from tests.benchmarks import endurance, kernel, logging, peers, plot
 from tests.benchmarks.kernel import Result
 
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -42,7 +42,13 @@ def _table(results: list[Result]) -> Table:
 
 def main() -> None:
     """Measure, write the file, print."""
-    results = [*kernel.measure("trio"), *kernel.measure("asyncio"), *peers.measure(), *_logging()]
+    results = [
+        *kernel.measure("trio"),
+        *kernel.measure("asyncio"),
+        *peers.measure(),
+        *endurance.measure(),
+        *_logging(),
+    ]
     report = {
         result.name: {
             "value": result.value,
