@@ -212,12 +212,14 @@ class Cell:
 
         A final stop closes the mailbox at once and still handles what came before
         (R22).  A stop for a restart does neither: the mail stays for the next
-        incarnation, and the handler in progress is the last one to run.
+        incarnation, and the handler in progress is the last one to run.  Nor does
+        one of a suspended actor whose mail does not outlive its incarnation: calls
+        that wait at a suspended supervisor have no effect (R44).
         """
         if self.ended or self._wedged or self._requested == "final":
             return
         self._request(final=final)
-        if final:
+        if final and not (self.loop.suspended and self.life.discards_mail):
             self.slot.mailbox.post(StopMark())
             self.loop.let_go()
         else:

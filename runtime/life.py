@@ -242,6 +242,11 @@ class Life:
         if message is not None and not outcome.orderly:
             self._cell.system.dead_letter(self._cell.slot.path, message, "being handled when the actor ended")
 
+    @property
+    def discards_mail(self) -> bool:
+        """Whether the mail belongs to this incarnation and is of no use to a successor."""
+        return self._actor is not None and type(self._actor).mailbox.on_restart == "discard"
+
     def leave(self, outcome: Outcome) -> None:
         """Give the slot free for a successor, and tell who watches and who supervises."""
         slot, parent = self._cell.slot, self._cell.parent
@@ -252,7 +257,7 @@ class Life:
         slot.cell = None
         slot.state = "down"
         slot.outcome = outcome
-        if self._actor is not None and type(self._actor).mailbox.on_restart == "discard":
+        if self.discards_mail:
             slot.discard("discarded at the restart")
         if self._cell._final:
             self._cell.system.registry.close_below(slot.path, outcome)
