@@ -24,6 +24,7 @@ from holdfast.runtime.errors import (
     DefinitionError,
     HoldfastError,
     InspectionTimeout,
+    InvalidLiveness,
     InvalidTimeout,
     MailboxFull,
     NameTaken,
@@ -40,6 +41,7 @@ from holdfast.runtime.errors import (
     StrayCancellation,
     SystemClosed,
     WrongThread,
+    Unresponsive,
 )
 from holdfast.runtime.events import (
     ActorEnded,
@@ -48,11 +50,13 @@ from holdfast.runtime.events import (
     CrashReported,
     DeadLetter,
     Event,
+    HandlerSlow,
     TaskWedged,
     event_name,
 )
 from holdfast.runtime.identity import InvalidName
 from holdfast.runtime.introspection import Inspection
+from holdfast.runtime.liveness import UNWATCHED, LivenessSpec
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Answer, Down, Ended, InjectedFault, Message, Request
 from holdfast.runtime.outcomes import (
@@ -79,6 +83,7 @@ __all__ = [
     "NORMAL",
     "REDACTED",
     "SHUTDOWN",
+    "UNWATCHED",
     "Actor",
     "ActorCrashed",
     "ActorEnded",
@@ -104,6 +109,7 @@ __all__ = [
     "Event",
     "EventStream",
     "GaveUp",
+    "HandlerSlow",
     "HoldfastError",
     "Ignore",
     "Info",
@@ -111,10 +117,12 @@ __all__ = [
     "Inspection",
     "InspectionTimeout",
     "InvalidBackoff",
+    "InvalidLiveness",
     "InvalidName",
     "InvalidTimeout",
     "Killed",
     "Listener",
+    "LivenessSpec",
     "MailboxFull",
     "MailboxSpec",
     "Message",
@@ -147,6 +155,7 @@ __all__ = [
     "SystemWallClock",
     "TaskWedged",
     "UnixAddress",
+    "Unresponsive",
     "WallClock",
     "WrongThread",
     "event_name",

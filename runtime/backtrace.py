@@ -19,7 +19,7 @@ import msgspec
 from holdfast.runtime.outcomes import members
 from holdfast.runtime.redaction import clean_string
 
-__all__ = ["Backtrace", "Frame", "backtrace_of"]
+__all__ = ["Backtrace", "Frame", "backtrace_of", "innermost"]
 
 # The innermost frames tell the story; a recursion's thousand do not.
 FRAMES_MAX = 20
@@ -84,6 +84,12 @@ def _with_source(frames: tuple[Frame, ...]) -> list[str]:
 def backtrace_of(error: BaseException) -> Backtrace:
     """Return the backtrace of an exception; it keeps neither the exception nor any frame."""
     return _written(error, set())
+
+
+def innermost(stack: str, frames: int = FRAMES_MAX) -> str:
+    """Return so many of the innermost frames of a formatted stack."""
+    mark = '  File "'
+    return "".join([mark + frame for frame in stack.split(mark)[1:][-frames:]])
 
 
 def _written(error: BaseException, seen: set[int]) -> Backtrace:

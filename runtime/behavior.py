@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias, TypeVar
 import attrs
 
 from holdfast.runtime.errors import DefinitionError
+from holdfast.runtime.liveness import LivenessSpec
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import InjectedFault, Message
 from holdfast.runtime.state import attributes
@@ -100,6 +101,8 @@ class Actor:
     # The same in two, for the loop: most messages are found by one look-up, and nothing is unpacked.
     at_once: ClassVar[Mapping[type[object], Callable[..., object]]] = {}
     awaited: ClassVar[Mapping[type[object], Callable[..., Awaitable[object]]]] = {}
+    liveness: ClassVar[LivenessSpec | None] = None
+    """How long a handler may take; None leaves it to the system."""
     context: Context
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -108,6 +111,8 @@ class Actor:
             raise DefinitionError(f"{cls.__name__}.mailbox is a MailboxSpec, got {cls.mailbox!r}")
         if inspect.iscoroutinefunction(cls.format_state):
             raise DefinitionError(f"{cls.__name__}.format_state is a plain def: it runs between two messages")
+        if not isinstance(cls.liveness, LivenessSpec | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DefinitionError(f"{cls.__name__}.liveness is a LivenessSpec, got {cls.liveness!r}")
         cls.adopt_handlers(_table(cls))
 
     @classmethod

@@ -29,6 +29,7 @@ from holdfast.runtime.outcomes import KILLED, Crash, Outcome
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
     from holdfast.runtime.backend import TaskHandle
+    from holdfast.runtime.liveness import LivenessSpec
     from holdfast.runtime.registry import Slot
     from holdfast.runtime.system import System
 
@@ -39,9 +40,9 @@ class Cell:
     """An incarnation: start it, ask it to stop, wait for its end, kill it."""
 
     __slots__ = (
-        "_factory", "_holdings", "_killed", "_requested", "_scope", "_starter", "_task", "_waiters",
-        "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "life", "loop",
-        "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
+        "_factory", "_holdings", "_killed", "_requested", "_scope", "_sentence", "_starter", "_task",
+        "_waiters", "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "life",
+        "loop", "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +52,7 @@ class Cell:
         factory: Callable[[], Actor],
         parent: Cell | None,
         exclusive: tuple[str, ...],
+        liveness: LivenessSpec | None = None,
     ) -> None:
         self.system = system
         self.slot = slot
@@ -70,6 +72,7 @@ class Cell:
         """Told of each abnormal end by itself anywhere below, at once; True takes it over (see `Life`)."""
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
+        self.loop.liveness = liveness
         self.life = Life(self)
         self._holdings: Holdings | None = None
         self._factory = factory
@@ -77,6 +80,7 @@ class Cell:
         self._task: TaskHandle | None = None
         self._requested: Literal["", "restart", "final"] = ""
         self._killed = False
+        self._sentence: Crash | None = None
         self._wedged = False
         self._starter: Waiter | None = None
         self._waiters: list[Waiter] | None = None
@@ -100,10 +104,17 @@ class Cell:
             self._holdings = Holdings(self)
         return self._holdings
 
-    def open_child(self, name: str, factory: Callable[[], Actor], *, exclusive: tuple[str, ...] = ()) -> Cell:
+    def open_child(
+        self,
+        name: str,
+        factory: Callable[[], Actor],
+        *,
+        exclusive: tuple[str, ...] = (),
+        liveness: LivenessSpec | None = None,
+    ) -> Cell:
         """Return a new incarnation under this actor; nothing runs until `start`."""
         slot = self.system.registry.slot(join(self.slot.path, name))
-        return Cell(self.system, slot, factory, self, exclusive)
+        return Cell(self.system, slot, factory, self, exclusive, liveness)
 
     # -- the start -----------------------------------------------------------------------------------
 
@@ -245,6 +256,33 @@ class Cell:
         self.loop.signal()
         self._scope.cancel()
 
+    def condemn(self, reason: Exception) -> None:
+        """End it because it has failed without raising: as by a kill, but the outcome is a crash.
+
+        Past its grace it is wedged, and its supervisor is told of the same crash.
+        """
+        if self.ended or self.asked_to_end:
+            return
+        self._sentence = Crash(reason)
+        self.loop.killed = True
+        self.loop.signal()
+        self._scope.cancel()
+        self.system.deadlines.add(self.system.now() + self.system.kill_grace, self._outlived)
+
+    def _outlived(self) -> None:
+        if not self.ended and not self.life.leaving and self._sentence is not None:
+            self.mark_wedged(self._sentence)
+
+    @property
+    def forced_outcome(self) -> Outcome | None:
+        """The outcome that it has whatever its code makes of the end: it was killed or condemned."""
+        return KILLED if self._killed else self._sentence
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether its end was requested, or forced: it is judged by its allowance from then on."""
+        return bool(self._requested) or self._killed or self._sentence is not None or self._wedged
+
     async def wait_ended(self, timeout: float | None = None) -> Outcome | None:
         """Wait for its end and return the outcome; None when it still runs after `timeout`, or is wedged."""
         if not self.ended and not self._wedged:
@@ -303,8 +341,11 @@ class Cell:
     def _stack(self) -> str:
         """Return where its task and its child tasks stand, innermost frame last."""
         tasks = self._holdings.tasks if self._holdings is not None else ()
-        own = "" if self._task is None else self._task.stack()
-        return "\n".join([own, *(task.stack() for task in tasks)])
+        return "\n".join([self.own_stack(), *(task.stack() for task in tasks)])
+
+    def own_stack(self) -> str:
+        """Return where its own task stands, innermost frame last."""
+        return "" if self._task is None else self._task.stack()
 
     # -- control, ahead of the mail ------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.events import Event
+    from holdfast.runtime.liveness import LivenessSpec
     from holdfast.runtime.seams import Seams
     from holdfast.runtime.system import System
 
@@ -165,9 +166,16 @@ class Context:
 
     # -- for supervisors
 
-    def open_cell(self, name: str, factory: Callable[[], Actor], *, exclusive: tuple[str, ...] = ()) -> Cell:
+    def open_cell(
+        self,
+        name: str,
+        factory: Callable[[], Actor],
+        *,
+        exclusive: tuple[str, ...] = (),
+        liveness: LivenessSpec | None = None,
+    ) -> Cell:
         """Return a new incarnation of a child of this actor; `await cell.start()` runs it."""
-        return self._cell.open_child(name, factory, exclusive=exclusive)
+        return self._cell.open_child(name, factory, exclusive=exclusive, liveness=liveness)
 
     @property
     def cell(self) -> Cell:

@@ -14,6 +14,7 @@ import anyio
 
 from holdfast.runtime.backend import current_backend
 from holdfast.runtime.errors import StopDeadlineExceeded
+from holdfast.runtime.liveness import LivenessSpec
 from holdfast.runtime.seams import Seams
 from holdfast.runtime.system import System
 
@@ -29,6 +30,9 @@ KILL_GRACE = 1.0
 # The exit status of a process that had to be ended: EX_SOFTWARE of sysexits.h.
 EXIT_WEDGED = 70
 
+# How long a handler may take where neither the child spec nor the class says anything.
+LIVENESS = LivenessSpec()
+
 
 @asynccontextmanager
 async def open_system(
@@ -38,6 +42,7 @@ async def open_system(
     stop_deadline: float = STOP_DEADLINE,
     kill_grace: float = KILL_GRACE,
     exit_when_wedged: bool = False,
+    liveness: LivenessSpec = LIVENESS,
 ) -> AsyncGenerator[System]:
     """Open an actor system for the length of an ``async with`` body.
 
@@ -52,7 +57,7 @@ async def open_system(
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as outer:
-            system, leave = await _host(outer, name, world, stop_deadline, kill_grace)
+            system, leave = await _host(outer, name, world, stop_deadline, kill_grace, liveness)
             body = anyio.CancelScope()
             system.on_fatal = body.cancel
             try:
@@ -72,7 +77,12 @@ async def open_system(
 
 
 async def _host(
-    outer: anyio.abc.TaskGroup, name: str, seams: Seams, stop_deadline: float, kill_grace: float
+    outer: anyio.abc.TaskGroup,
+    name: str,
+    seams: Seams,
+    stop_deadline: float,
+    kill_grace: float,
+    liveness: LivenessSpec,
 ) -> tuple[System, anyio.Event]:
     """Open the shielded nursery in a task of its own and return the system in it, and what lets it end."""
     leave = anyio.Event()
@@ -83,7 +93,14 @@ async def _host(
         with anyio.CancelScope(shield=True):
             async with current_backend().nursery() as nursery:
                 opened.append(
-                    System(name, seams, nursery, stop_deadline=stop_deadline, kill_grace=kill_grace)
+                    System(
+                        name,
+                        seams,
+                        nursery,
+                        stop_deadline=stop_deadline,
+                        kill_grace=kill_grace,
+                        liveness=liveness,
+                    )
                 )
                 ready.set()
                 await leave.wait()

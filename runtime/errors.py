@@ -24,6 +24,7 @@ __all__ = [
     "DefinitionError",
     "HoldfastError",
     "InspectionTimeout",
+    "InvalidLiveness",
     "InvalidTimeout",
     "MailboxFull",
     "NameTaken",
@@ -38,6 +39,7 @@ __all__ = [
     "StopDeadlineExceeded",
     "StrayCancellation",
     "SystemClosed",
+    "Unresponsive",
 ]
 
 
@@ -211,6 +213,23 @@ class StrayCancellation(HoldfastError):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} was cancelled from a place that has no right to: counted as a crash")
         self.path = path
+
+
+class InvalidLiveness(HoldfastError, ValueError):
+    """A limit on handlers, or on a blocked thread, cannot be used."""
+
+
+class Unresponsive(HoldfastError):
+    """An actor was in one handler for longer than its liveness allows; it was ended for that."""
+
+    def __init__(self, path: str, seconds: float, message_type: str) -> None:
+        super().__init__(
+            f"{path} was in its handler of {message_type} for {seconds:g} s and was given up: "
+            f"wait in a child task, or declare another LivenessSpec"
+        )
+        self.path = path
+        self.seconds = seconds
+        self.message_type = message_type
 
 
 class SystemClosed(HoldfastError):

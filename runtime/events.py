@@ -19,6 +19,7 @@ __all__ = [
     "CrashReported",
     "DeadLetter",
     "Event",
+    "HandlerSlow",
     "SubscriberRemoved",
     "TaskWedged",
     "event_name",
@@ -123,6 +124,31 @@ class DeadLetter(Event, frozen=True):
     message_type: str
     why: str
     at: float
+
+
+class HandlerSlow(Event, frozen=True):
+    """A handler takes long; it goes on.  Told again after twice, four and eight times as long."""
+
+    path: str
+    incarnation: int
+    message_type: str
+    """The name alone; the message may hold secrets."""
+    seconds: float
+    limit: float | None
+    """After how many seconds the actor has failed; None never."""
+    report: int
+    """1 for the first report about this run of the handler."""
+    stack: str
+    at: float
+
+    def __str__(self) -> str:
+        fails = f"; it has failed after {self.limit:g} s" if self.limit is not None else ""
+        frames = [line.strip() for line in self.stack.splitlines() if line.startswith('  File "')]
+        where = f"; it waits at {frames[-1]}" if frames else ""
+        return (
+            f"{self.path} (incarnation {self.incarnation}) has been handling {self.message_type} "
+            f"for {self.seconds:.3g} s{fails}{where}"
+        )
 
 
 class TaskWedged(Event, frozen=True):

@@ -24,7 +24,7 @@ from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
 from holdfast.runtime.mailbox import Notice
 from holdfast.runtime.messages import Ended
-from holdfast.runtime.outcomes import KILLED, NORMAL, Crash, Outcome, describe
+from holdfast.runtime.outcomes import NORMAL, Crash, Outcome, describe
 
 if TYPE_CHECKING:
     from holdfast.runtime.cell import Cell
@@ -58,11 +58,12 @@ class Life:
         except BaseException as error:  # noqa: BLE001 - the boundary of the actor
             # A cancelled scope lets through what clean-up raised beside the cancellation.
             outcome = self._judge(error)
-        if self._cell._killed:
+        forced = self._cell.forced_outcome
+        if forced is not None:
             if isinstance(outcome, Crash):
                 self._report(outcome)
-            outcome = KILLED
-        assert outcome is not None, "only a killed body returns nothing"
+            outcome = forced
+        assert outcome is not None, "only a killed or condemned body returns nothing"
         await self._end(outcome)
 
     async def _live(self) -> Outcome:

@@ -9,6 +9,7 @@ drain, inspection) sets one flag that is looked at after every message.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -22,6 +23,8 @@ from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
     from holdfast.runtime.backend import Parker
+    from holdfast.runtime.cell import Cell
+    from holdfast.runtime.liveness import LivenessSpec
     from holdfast.runtime.registry import Slot
     from holdfast.runtime.system import System
 
@@ -41,7 +44,7 @@ class Loop:
 
     __slots__ = (
         "_attention", "_drain_waiters", "_hold", "_lane", "_parker", "_slot", "_stop_now", "_system",
-        "failure", "incarnation", "killed", "message", "own_stop", "question",
+        "failure", "incarnation", "killed", "liveness", "message", "own_stop", "question",
     )  # fmt: skip
 
     def __init__(self, system: System, slot: Slot, incarnation: int) -> None:
@@ -62,6 +65,14 @@ class Loop:
         """What a child task died of."""
         self.own_stop: Outcome | None = None
         self.killed = False
+        self.liveness: LivenessSpec | None = None
+        """How long a handler may take; what the child spec says until the loop serves."""
+
+    @property
+    def cell(self) -> Cell | None:
+        """The cell whose loop this is, while it has the slot."""
+        cell = self._slot.cell
+        return cell if cell is not None and cell.loop is self else None
 
     # -- what overtakes the mail
 
@@ -70,6 +81,10 @@ class Loop:
         self._attention = True
         self._slot.mailbox.consumer = None
         self._parker.unpark()
+
+    def look_up(self) -> None:
+        """End the batch after the present handler."""
+        self._attention = True
 
     def stop_now(self) -> None:
         """End after the present handler; the mail stays."""
@@ -149,6 +164,8 @@ class Loop:
         function: Callable[..., object] | None = None
         handler: Callable[..., Awaitable[object]] | None = None
         quantum = QUANTUM_FIRST
+        vigil = self._system.vigil
+        busy = vigil.busy if vigil.watches(self, type(actor)) else None
         while True:
             attention = self._attention
             if attention:
@@ -163,6 +180,10 @@ class Loop:
             mailbox.high_water = max(mailbox.high_water, depth)
             batch = min(depth, quantum)
             started = now()
+            if busy is not None:  # once for a batch: see liveness.py
+                busy[self] = started if batch == 1 else math.inf
+                if vigil.idle:
+                    vigil.arm()
             try:
                 for done in range(1, batch + 1):
                     item = queue.popleft()

@@ -18,6 +18,7 @@ from holdfast.runtime.errors import ActorGone, NoSuchActor, SystemClosed
 from holdfast.runtime.events import DeadLetter
 from holdfast.runtime.identity import check_name, check_path
 from holdfast.runtime.introspection import Inspection
+from holdfast.runtime.liveness import LivenessSpec, Vigil
 from holdfast.runtime.mailbox import Question
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import Outcome
@@ -72,6 +73,7 @@ class System:
         *,
         stop_deadline: float,
         kill_grace: float,
+        liveness: LivenessSpec,
     ) -> None:
         self.name = name
         self.seams = seams
@@ -82,6 +84,7 @@ class System:
         self.events = EventStream()
         self.counters = Counters()
         self.deadlines = DeadlineHeap(self.now)
+        self.vigil = Vigil(self, liveness)
         self.registry = Registry(self)
         self.closing = False
         self.tasks_left = 0
@@ -167,7 +170,7 @@ class System:
             actors=sum(slot.cell is not None for slot in self.registry),
             tasks=self._live,
             slots=len(self.registry),
-            deadlines=len(self.deadlines),
+            deadlines=len(self.deadlines) - (not self.vigil.idle),
             dead_letters=counters.dead_letters,
             late_replies=counters.late_replies,
             stale_notices=counters.stale_notices,

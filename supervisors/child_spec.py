@@ -19,6 +19,7 @@ import attrs
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.behavior import Actor
 from holdfast.runtime.identity import check_name
+from holdfast.runtime.liveness import LivenessSpec
 from holdfast.supervisors.errors import InvalidSpec, NotBuiltYet, StartArgumentsGone
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
@@ -153,6 +154,9 @@ class ChildSpec:
     exclusive: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Names of resources (a port, a file) that a successor must not share with a wedged predecessor."""
 
+    liveness: LivenessSpec | None = None
+    """How long a handler may take; None leaves it to the class, and that to the system."""
+
     group: Group | Pool | None = attrs.field(default=None, repr=False)
 
     @property
@@ -186,6 +190,8 @@ class ChildSpec:
             )
         if self.ready is not None:
             _check_type(owner, "ready is a Readiness", Readiness, self.ready)
+        if self.liveness is not None:
+            _check_type(owner, "liveness is a LivenessSpec", LivenessSpec, self.liveness)
         for field in ("depends_on", "exclusive"):
             names: object = getattr(self, field)
             if isinstance(names, str) or not _are_names(names):
@@ -204,6 +210,8 @@ class ChildSpec:
             raise InvalidSpec(owner, "on_give_up=STOP needs a child that is restarted at all", "temporary")
         if self.on_give_up is OnGiveUp.ESCALATE and self.budget is not None:
             raise InvalidSpec(owner, "a budget of its own needs on_give_up=STOP", "ESCALATE")
+        if self.liveness is not None and self.group is not None:
+            raise InvalidSpec(owner, "a supervisor has no liveness: its steps have limits", self.liveness)
         if self.id in self.depends_on:
             raise InvalidSpec(owner, "a child does not depend on itself", self.depends_on)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.behavior import Actor
+from holdfast.runtime.liveness import LivenessSpec
 from holdfast.supervisors.child_spec import (
     BUDGET,
     FOREVER,
@@ -46,6 +47,7 @@ def worker(
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
     budget: Budget | None = None,
     exclusive: Sequence[str] = (),
+    liveness: LivenessSpec | None = None,
 ) -> ChildSpec:
     """Declare an actor that does the work; `factory` makes it anew for each incarnation."""
     return ChildSpec(
@@ -60,6 +62,7 @@ def worker(
         on_give_up=on_give_up,
         budget=budget,
         exclusive=exclusive,
+        liveness=liveness,
     )
 
 
@@ -123,6 +126,7 @@ def template(
     shutdown: ShutdownRule = WORKER_ALLOWANCE,
     start_timeout: float = START_TIMEOUT,
     exclusive: Sequence[str] = (),
+    liveness: LivenessSpec | None = None,
 ) -> ChildSpec:
     """Declare the kind of a dynamic supervisor's children; `factory` takes what `start_child` is given.
 
@@ -135,6 +139,7 @@ def template(
         shutdown=shutdown,
         start_timeout=start_timeout,
         exclusive=exclusive,
+        liveness=liveness,
     )
 
 

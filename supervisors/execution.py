@@ -109,7 +109,12 @@ class Execution:
 
     async def _start(self, step: Start) -> Result:
         child = self._machine.children[step.child]
-        cell = self._context.open_cell(child.id, self._factory(child), exclusive=child.spec.exclusive)
+        cell = self._context.open_cell(
+            child.id,
+            self._factory(child),
+            exclusive=child.spec.exclusive,
+            liveness=child.spec.liveness,
+        )
         self.cells[child.id] = cell
         try:
             reply = await cell.start(child.spec.start_timeout)

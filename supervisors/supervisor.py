@@ -13,6 +13,7 @@ from __future__ import annotations
 from holdfast.runtime.asks import ReplyToken
 from holdfast.runtime.behavior import Actor, on
 from holdfast.runtime.identity import join, leaf
+from holdfast.runtime.liveness import UNWATCHED
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Ended
 from holdfast.runtime.outcomes import Outcome
@@ -54,6 +55,8 @@ class Supervisor(Actor):
     """Runs the children of a spec made by `supervisor()` or `dynamic()`."""
 
     mailbox = MailboxSpec(on_restart="discard")
+    # A long restart is no hang: each of its steps has an allowance or a time-out of its own.
+    liveness = UNWATCHED
 
     def __init__(self, spec: ChildSpec) -> None:
         assert spec.kind is Kind.SUPERVISOR, "worker specs have a factory"
