@@ -8,6 +8,7 @@ anyio's wrappers (parking, scopes, the clock) they are used directly.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -271,13 +272,15 @@ class _AsyncioAlarm:
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
         self._handle: asyncio.TimerHandle | None = None
+        # Not that of whoever sets it: a handle would keep the actor alive that ran then.
+        self._context = contextvars.copy_context()
 
     def set(self, when: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         if when != float("inf"):
-            self._handle = asyncio.get_running_loop().call_at(when, self._callback)
+            self._handle = asyncio.get_running_loop().call_at(when, self._callback, context=self._context)
 
     def close(self) -> None:
         self.set(float("inf"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import attrs
@@ -56,7 +56,7 @@ class Stubborn(Message, frozen=True):
 class Sleeper(Actor):
     """Sleeps in its handlers."""
 
-    liveness = LivenessSpec(slow=2.0, hung=10.0)
+    liveness: ClassVar[LivenessSpec | None] = LivenessSpec(slow=2.0, hung=10.0)
 
     def __init__(self, log: list[str]) -> None:
         self.log = log

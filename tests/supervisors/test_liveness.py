@@ -1,0 +1,57 @@
+"""What supervisors make of children that hang in a handler, and that they are not judged themselves."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from tests.runtime.cast import events_of
+from tests.supervisors.crew import Crew, Die, Work
+
+from holdfast.runtime import HandlerSlow, LivenessSpec, open_system
+from holdfast.runtime.testing import both_backends
+from holdfast.supervisors import Budget, InvalidSpec, RestartDecided, Strategy, SupervisorGaveUp, worker
+from holdfast.supervisors.child_spec import ChildSpec, Group
+
+LIMITS = LivenessSpec(slow=1.0, hung=4.0)
+
+
+# S-A13
+@both_backends
+async def test_a_hung_child_is_restarted_by_the_strategy_and_charged() -> None:
+    async with open_system() as system:
+        crew = Crew()
+        children = (crew.member("a"), crew.member("b", liveness=LIMITS), crew.member("c"))
+        await crew.start(system, *children, strategy=Strategy.REST_FOR_ONE, budget=Budget(1, 60.0))
+        with events_of(system, RestartDecided, SupervisorGaveUp) as told:
+            system.ref("top/b").tell(Work(1000.0))
+            await anyio.sleep(4.001)
+            assert crew.take() == ["-c:shutdown", "+b", "+c"]
+            system.ref("top/b").tell(Work(1000.0))
+            await anyio.sleep(4.001)
+
+        assert [type(event) for event in told] == [RestartDecided, SupervisorGaveUp]
+        assert "Unresponsive" in str(told[0])
+
+
+# S-A13
+@both_backends
+async def test_a_supervisor_busy_with_a_long_restart_is_neither_slow_nor_hung() -> None:
+    async with open_system(liveness=LIMITS) as system:
+        crew = Crew()
+        await crew.start(system, crew.member("a", start_timeout=500.0), crew.member("b"))
+        crew.start_takes["a"] = 300.0
+        with events_of(system, HandlerSlow) as slow:
+            system.ref("top/a").tell(Die())
+            await anyio.sleep(299.0)
+            assert crew.take() == ["-a:crash"]
+            await anyio.sleep(2.0)
+
+        assert slow == []
+        assert crew.take() == ["+a"]
+
+
+def test_a_liveness_that_is_none_is_refused_and_so_is_one_of_a_supervisor() -> None:
+    with pytest.raises(InvalidSpec, match="liveness is a LivenessSpec"):
+        worker("a", Crew().member("a").factory or Crew, liveness=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidSpec, match="a supervisor has no liveness"):
+        ChildSpec(id="a", group=Group(children=()), liveness=LIMITS)
