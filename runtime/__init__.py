@@ -40,8 +40,8 @@ from holdfast.runtime.errors import (
     StopDeadlineExceeded,
     StrayCancellation,
     SystemClosed,
-    WrongThread,
     Unresponsive,
+    WrongThread,
 )
 from holdfast.runtime.events import (
     ActorEnded,

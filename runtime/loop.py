@@ -180,7 +180,7 @@ class Loop:
             mailbox.high_water = max(mailbox.high_water, depth)
             batch = min(depth, quantum)
             started = now()
-            if busy is not None:  # once for a batch: see liveness.py
+            if busy is not None:  # once for a batch: see vigil.py
                 busy[self] = started if batch == 1 else math.inf
                 if vigil.idle:
                     vigil.arm()

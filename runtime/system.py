@@ -18,7 +18,7 @@ from holdfast.runtime.errors import ActorGone, NoSuchActor, SystemClosed
 from holdfast.runtime.events import DeadLetter
 from holdfast.runtime.identity import check_name, check_path
 from holdfast.runtime.introspection import Inspection
-from holdfast.runtime.liveness import LivenessSpec, Vigil
+from holdfast.runtime.liveness import LivenessSpec
 from holdfast.runtime.mailbox import Question
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import Outcome
@@ -28,6 +28,7 @@ from holdfast.runtime.registry import Registry
 from holdfast.runtime.seams import Seams
 from holdfast.runtime.timers import DeadlineHeap
 from holdfast.runtime.tracing import EventStream
+from holdfast.runtime.vigil import Vigil
 
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar
 
 import anyio
@@ -30,8 +29,8 @@ from holdfast.runtime import (
     on,
     open_system,
 )
-from holdfast.runtime.liveness import REPORTS_MAX, SWEEP
 from holdfast.runtime.testing import both_backends, run, settled
+from holdfast.runtime.vigil import REPORTS_MAX, SWEEP
 
 
 class Rest(Message, frozen=True):
@@ -341,7 +340,10 @@ async def test_time_in_which_the_thread_was_blocked_is_not_held_against_who_wait
         stage.tell(Rest(12.0))
         await anyio.sleep(5.0)
         real = system.now
-        jumped = functools.partial(lambda ahead: real() + ahead, 8.0)
+
+        def jumped() -> float:
+            return real() + 8.0
+
         # As after a handler that blocked the thread for 8 s: the clock has jumped, and nobody had a turn.
         system.vigil._due -= 8.0
         system.now = jumped
