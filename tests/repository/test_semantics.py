@@ -57,6 +57,7 @@ SURVIVAL = [f"S-V{row}.{column}" for row in range(1, 9) for column in COLUMNS if
 
 GUARANTEES = [
     *(f"S-A{number}" for number in range(1, 14)),
+    "S-L1",
     *(f"S-O{number}" for number in range(1, 7)),
     *(f"S-B{number}" for number in range(1, 13)),
     *(f"S-T{number}" for number in range(1, 7)),

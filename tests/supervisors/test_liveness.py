@@ -15,7 +15,7 @@ from holdfast.supervisors.child_spec import ChildSpec, Group
 LIMITS = LivenessSpec(slow=1.0, hung=4.0)
 
 
-# S-A13
+# S-L1
 @both_backends
 async def test_a_hung_child_is_restarted_by_the_strategy_and_charged() -> None:
     async with open_system() as system:
@@ -33,7 +33,7 @@ async def test_a_hung_child_is_restarted_by_the_strategy_and_charged() -> None:
         assert "Unresponsive" in str(told[0])
 
 
-# S-A13
+# S-L1
 @both_backends
 async def test_a_supervisor_busy_with_a_long_restart_is_neither_slow_nor_hung() -> None:
     async with open_system(liveness=LIMITS) as system:
