@@ -19,6 +19,7 @@ from holdfast.supervisors.child_spec import (
     Strategy,
 )
 from holdfast.supervisors.contradictions import Contradiction, find_contradictions
+from holdfast.supervisors.correlation import Correlation
 from holdfast.supervisors.declarations import dynamic as _dynamic
 from holdfast.supervisors.declarations import supervisor as _supervisor
 from holdfast.supervisors.declarations import template, worker
@@ -35,6 +36,7 @@ from holdfast.supervisors.errors import (
     InvalidSpec,
     NoSuchChild,
     NotBuiltYet,
+    NotCorrelating,
     NotForDynamic,
     NotReady,
     PreparationFailed,
@@ -43,6 +45,7 @@ from holdfast.supervisors.errors import (
     TaskEnded,
     TaskTimeout,
     TooManyChildren,
+    UnknownComponent,
 )
 from holdfast.supervisors.escalation import FullRestart
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
@@ -56,6 +59,7 @@ from holdfast.supervisors.reports import (
     BudgetLeft,
     ChildGivenUp,
     ChildNotRestarted,
+    ComponentFailed,
     ContradictionFound,
     FullRestartCompleted,
     FullRestartStarted,
@@ -67,6 +71,7 @@ from holdfast.supervisors.reports import (
     StartAttemptFailed,
     StopWentWrong,
     SupervisorGaveUp,
+    SystemFailure,
 )
 from holdfast.supervisors.supervisor import Supervisor
 from holdfast.supervisors.task_stream import StreamItem, TaskStream
@@ -125,9 +130,11 @@ __all__ = [
     "ChildRunning",
     "ChildSpec",
     "ChildStartFailed",
+    "ComponentFailed",
     "Contradiction",
     "ContradictionFound",
     "ContradictoryTree",
+    "Correlation",
     "DynamicHandle",
     "FailedToStartChild",
     "FullRestart",
@@ -138,6 +145,7 @@ __all__ = [
     "NoSuchChild",
     "NoSuchPath",
     "NotBuiltYet",
+    "NotCorrelating",
     "NotForDynamic",
     "NotReady",
     "NoticeIgnored",
@@ -159,6 +167,7 @@ __all__ = [
     "Supervisor",
     "SupervisorGaveUp",
     "SupervisorHandle",
+    "SystemFailure",
     "TaskEnded",
     "TaskHandle",
     "TaskInfo",
@@ -167,6 +176,7 @@ __all__ = [
     "TaskTimeout",
     "TooManyChildren",
     "TreeNode",
+    "UnknownComponent",
     "dynamic",
     "find_contradictions",
     "render_tree",

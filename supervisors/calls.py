@@ -52,7 +52,7 @@ from holdfast.supervisors.plan import (
     Stop,
 )
 from holdfast.supervisors.reports import OrderlyRestart
-from holdfast.supervisors.strategies import group_of, to_start, to_stop
+from holdfast.supervisors.strategies import to_start, to_stop
 
 __all__ = ["answer_call"]
 
@@ -157,8 +157,8 @@ def _restart_path(machine: SupervisorMachine, call: RestartPath, now: float) -> 
         return _refuse(NoSuchChild(machine.path, call.child))
     if child.temporary:
         return _refuse(ChildNotRestartable(machine.path, child.id))
-    group = group_of(machine.group.strategy, machine.children, child)
-    return _orderly(machine, child, group, f"restart of {child.id} was asked for", now)
+    group = machine.recovery.group_of(child)
+    return _orderly(machine, child, group, f"restart of {child.id} was asked for", now, whole=False)
 
 
 def _restart_all(machine: SupervisorMachine, call: RestartAll, now: float) -> Plan:
@@ -166,11 +166,17 @@ def _restart_all(machine: SupervisorMachine, call: RestartAll, now: float) -> Pl
     first = next((child for child in group if not child.temporary), None)
     if first is None:
         return Plan((Reply(),))
-    return _orderly(machine, first, group, call.why, now)
+    return _orderly(machine, first, group, call.why, now, whole=True)
 
 
 def _orderly(
-    machine: SupervisorMachine, trigger: Child, group: tuple[Child, ...], why: str, now: float
+    machine: SupervisorMachine,
+    trigger: Child,
+    group: tuple[Child, ...],
+    why: str,
+    now: float,
+    *,
+    whole: bool,
 ) -> Plan:
     report = OrderlyRestart(
         supervisor=machine.path,
@@ -180,7 +186,7 @@ def _orderly(
         stops=tuple(child.id for child in to_stop(group)),
         starts=tuple(child.id for child in to_start(group)),
     )
-    announced = machine.recovery.announce_full_restart(why, now)
+    announced = machine.recovery.announce_full_restart(why, now, asked=whole)
     steps = machine.recovery.restart_group(trigger, group, Cause.OPERATOR)
     return Plan((*steps, Reply()), (*announced, report))
 

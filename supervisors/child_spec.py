@@ -20,6 +20,7 @@ from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.behavior import Actor
 from holdfast.runtime.identity import check_name
 from holdfast.runtime.liveness import LivenessSpec
+from holdfast.supervisors.correlation import Correlation
 from holdfast.supervisors.errors import InvalidSpec, NotBuiltYet, StartArgumentsGone
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
@@ -229,6 +230,9 @@ class Group:
     backoff: Backoff | None = None
     give_up_as: GiveUpAs = "gave_up"
     full_restart: FullRestart | None = None
+    correlate: Correlation | None = None
+    """When failures of several components below are answered by one full restart; None handles each alone."""
+
     strict: bool = False
     """Whether numbers that contradict each other are refused, not only reported."""
 
@@ -243,8 +247,11 @@ class Group:
             check_significance(child, self.auto_shutdown)
         if self.full_restart is not None:
             _check_type("supervisor", "full_restart is a FullRestart", FullRestart, self.full_restart)
-            if self.strategy is not Strategy.ONE_FOR_ALL:
-                raise InvalidSpec("supervisor", "full_restart needs strategy=ONE_FOR_ALL", self.strategy.name)
+            if self.strategy is not Strategy.ONE_FOR_ALL and self.correlate is None:
+                wanted = "full_restart needs strategy=ONE_FOR_ALL or correlate="
+                raise InvalidSpec("supervisor", wanted, self.strategy.name)
+        elif self.correlate is not None:
+            object.__setattr__(self, "full_restart", FullRestart())
         object.__setattr__(self, "children", start_order(self.children))
 
 

@@ -180,7 +180,8 @@ def _longest_restart(group: Group | Pool) -> float:
         for child in _children(group)
         if child.restart is not Restart.TEMPORARY and child.on_give_up is OnGiveUp.ESCALATE
     ]
-    if group.strategy is Strategy.ONE_FOR_ONE:
+    alone = isinstance(group, Pool) or group.correlate is None
+    if group.strategy is Strategy.ONE_FOR_ONE and alone:
         return max(starts, default=0.0)
     # Whoever fails, the members that do not escalate are started with it.
     members = [child for child in group.children if child.restart is not Restart.TEMPORARY]

@@ -26,7 +26,9 @@ from holdfast.supervisors.child_spec import (
     Strategy,
 )
 from holdfast.supervisors.contradictions import find_contradictions
-from holdfast.supervisors.errors import ContradictoryTree, NotBuiltYet
+from holdfast.supervisors.correlation import Correlation, as_correlation
+from holdfast.supervisors.correlator import check_owners
+from holdfast.supervisors.errors import ContradictoryTree
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.readiness import Readiness
@@ -76,7 +78,7 @@ def supervisor(
     give_up_as: GiveUpAs = "gave_up",
     full_restart: FullRestart | None = None,
     strict: bool = False,
-    correlate: tuple[int, float] | None = None,
+    correlate: Correlation | tuple[int, float] | None = None,
     restart: Restart = Restart.PERMANENT,
     shutdown: ShutdownRule = FOREVER,
     significant: bool = False,
@@ -88,10 +90,11 @@ def supervisor(
     """Declare a supervisor of these children; `budget` is for their restarts, `own_budget` for its own.
 
     `strict` refuses here and now what a tree that is not strict reports when it
-    is started: numbers that contradict each other anywhere below.
+    is started: numbers that contradict each other anywhere below.  `correlate`, a
+    `Correlation` or (failures, seconds), answers so many components that fail within
+    so many seconds, anywhere below, with one full restart; off by default.
     """
-    if correlate is not None:
-        raise NotBuiltYet(f"supervisor {id!r}", "correlate", "leave it out: failures are handled one by one")
+    together = as_correlation(correlate)
     spec = ChildSpec(
         id=id,
         restart=restart,
@@ -109,9 +112,13 @@ def supervisor(
             backoff=backoff,
             give_up_as=give_up_as,
             full_restart=full_restart,
+            correlate=together,
             strict=strict,
         ),
     )
+    if together is not None:
+        assert isinstance(spec.group, Group)
+        check_owners(together, spec.group)
     contradictions = find_contradictions(spec) if strict else ()
     if contradictions:
         raise ContradictoryTree(f"supervisor {id!r}", contradictions)

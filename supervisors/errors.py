@@ -26,6 +26,7 @@ __all__ = [
     "InvalidSpec",
     "NoSuchChild",
     "NotBuiltYet",
+    "NotCorrelating",
     "NotForDynamic",
     "NotReady",
     "PreparationFailed",
@@ -34,6 +35,7 @@ __all__ = [
     "TaskEnded",
     "TaskTimeout",
     "TooManyChildren",
+    "UnknownComponent",
 ]
 
 
@@ -217,3 +219,20 @@ class TaskEnded(HoldfastError):
         super().__init__(f"{task} ended without a result: {outcome}")
         self.task = task
         self.outcome = outcome
+
+
+class NotCorrelating(CallRefused):
+    """A failure was reported to a supervisor that does not correlate failures."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} does not correlate failures: declare it with correlate=Correlation(...)")
+        self.path = path
+
+
+class UnknownComponent(CallRefused, ValueError):
+    """A failure was reported of a component that the supervisor does not know; nothing was counted."""
+
+    def __init__(self, path: str, component: object, known: Sequence[str]) -> None:
+        super().__init__(f"{path} knows the components {', '.join(known)}; got {component!r}")
+        self.path = path
+        self.component = component

@@ -27,6 +27,7 @@ from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import ChildHandle, Retry
 from holdfast.supervisors.plan import (
     DONE,
+    BringBack,
     CancelRetry,
     Drain,
     EndSupervisor,
@@ -257,6 +258,9 @@ class Execution:
     async def _finish_full_restart(self, _step: FinishFullRestart) -> Result:
         return DONE  # the machine announces it
 
+    async def _bring_back(self, _step: BringBack) -> Result:
+        return DONE  # the machine says how
+
 
 _PERFORM: dict[type[object], Callable[..., Awaitable[Result]]] = {
     Start: Execution._start,
@@ -270,6 +274,7 @@ _PERFORM: dict[type[object], Callable[..., Awaitable[Result]]] = {
     ShareStopDeadline: Execution._share_stop_deadline,
     Prepare: Execution._prepare,
     FinishFullRestart: Execution._finish_full_restart,
+    BringBack: Execution._bring_back,
     Reply: Execution._reply,
     ReplyStarted: Execution._reply_started,
     Refuse: Execution._refuse,

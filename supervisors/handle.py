@@ -11,6 +11,7 @@ import anyio
 import attrs
 
 from holdfast.runtime.messages import Down
+from holdfast.runtime.outcomes import describe
 from holdfast.runtime.ref import Ref
 from holdfast.supervisors.child_spec import ChildSpec
 from holdfast.supervisors.errors import NoSuchChild
@@ -22,6 +23,7 @@ from holdfast.supervisors.messages import (
     DeleteChild,
     GetSpec,
     GetSupervision,
+    ReportFailure,
     RestartAll,
     RestartChild,
     RestartPath,
@@ -67,6 +69,16 @@ class Handle:
     async def restart_all(self, why: str = "asked for") -> None:
         """Restart all children in an orderly way, as a full restart where one is declared; no charge."""
         await self.ref.ask(RestartAll(why), timeout=self.timeout)
+
+    async def report_failure(self, component: str, error: object) -> None:
+        """Report the failure of a component that none of its actors has noticed; it counts as one of theirs.
+
+        Returns when it is counted; a full restart that follows is announced by its events.
+        Raises `UnknownComponent`, or `NotCorrelating` where failures are handled one by one.
+        """
+        reason = describe(error) if isinstance(error, BaseException) else str(error)
+        report = ReportFailure(component, reason, at=self.ref.slot.system.now())
+        await self.ref.ask(report, timeout=self.timeout)
 
     async def stop(self) -> None:
         """Stop the supervisor with its children, in order; returns when it is gone.

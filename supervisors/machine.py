@@ -15,11 +15,14 @@ from holdfast.runtime.identity import join
 from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, describe, in_words
 from holdfast.supervisors.child_spec import ChildSpec, Group, Pool
 from holdfast.supervisors.children import Child, Children, State
+from holdfast.supervisors.correlator import Correlator
 from holdfast.supervisors.errors import ChildStartFailed, FailedToStartChild
 from holdfast.supervisors.escalation import outcome_of_giving_up
 from holdfast.supervisors.plan import (
+    BringBack,
     Cause,
     ChildEnded,
+    Correlated,
     EndSupervisor,
     Fact,
     Failed,
@@ -53,7 +56,6 @@ from holdfast.supervisors.reports import (
     SupervisorGaveUp,
 )
 from holdfast.supervisors.strategies import (
-    group_of,
     is_restarted,
     is_silent_stop,
     rule_in_words,
@@ -81,6 +83,9 @@ class SupervisorMachine:
         for child in self.group.children:
             self.children.add(child.id, child)
         self.recovery = Recovery(path, self.group, self.children)
+        self.correlator: Correlator | None = None
+        if isinstance(self.group, Group) and self.group.correlate is not None:
+            self.correlator = Correlator(self.group.correlate, path, self.group, self.recovery)
         self._instances = 0
 
     @property
@@ -126,6 +131,10 @@ class SupervisorMachine:
 
     def decide(self, fact: Fact, now: float, chance: float = 0.0) -> Plan:
         """Return what follows from a fact; `chance` in [0, 1) is the draw for the jitter."""
+        if self.correlator is not None and self.correlator.due:
+            return self.correlator.pre_empt(now)
+        if isinstance(fact, Correlated):
+            return NOTHING  # a fact that came before it has brought the full restart about
         if isinstance(fact, RetryDue):
             return self._retry_due(fact, now)
         return self._ended(fact, now, chance)
@@ -224,7 +233,7 @@ class SupervisorMachine:
             intensity=child.window.budget.intensity,
             period=child.window.budget.period,
         )
-        group = group_of(self.group.strategy, self.children, child) if waited else ()
+        group = self.recovery.group_of(child) if waited else ()
         starts = [
             Start(member.id, Cause.RESTART)
             for member in to_start(group)
@@ -323,6 +332,12 @@ class SupervisorMachine:
             self.children.remove(step.child)
         return NOTHING
 
+    def _settle_bring_back(self, step: BringBack, _result: Result, now: float, chance: float) -> Plan:
+        child = self.children[step.child]
+        if self.recovery.delays:
+            return self.recovery.wait(child, now, chance, step.why)
+        return self._attempt(child, now, step.why)
+
     def _settle_full_restart(self, _step: Step, _result: Result, now: float, _chance: float) -> Plan:
         return Plan(reports=self.recovery.finish_full_restart(now))
 
@@ -333,6 +348,7 @@ _SETTLE: dict[type[object], Callable[..., Plan]] = {
     StopTogether: SupervisorMachine._settle_stop_together,
     Forget: SupervisorMachine._settle_forget,
     Prepare: SupervisorMachine._settle_prepare,
+    BringBack: SupervisorMachine._settle_bring_back,
     FinishFullRestart: SupervisorMachine._settle_full_restart,
 }
 

@@ -21,10 +21,12 @@ __all__ = [
     "ChildCounts",
     "ChildHandle",
     "ChildInfo",
+    "Correlate",
     "CountChildren",
     "DeleteChild",
     "GetSpec",
     "GetSupervision",
+    "ReportFailure",
     "RestartAll",
     "RestartChild",
     "RestartPath",
@@ -168,6 +170,19 @@ class GetSpec(Request[ChildSpec], frozen=True):
 
 class GetSupervision(Request[Supervision], frozen=True):
     """Describe the supervisor itself with its children."""
+
+
+class ReportFailure(Request[None], frozen=True):
+    """A component has failed in a way that no actor of it has noticed: count that (A9)."""
+
+    component: str
+    error: str
+    at: float
+    """Monotonic seconds: when it was said, for the supervisor may be busy."""
+
+
+class Correlate(Message, frozen=True):
+    """A supervisor's note to itself: so many failures below ask for the full restart."""
 
 
 class Retry(Message, frozen=True):

@@ -19,9 +19,11 @@ from holdfast.supervisors.reports import Report
 
 __all__ = [
     "DONE",
+    "BringBack",
     "CancelRetry",
     "Cause",
     "ChildEnded",
+    "Correlated",
     "Done",
     "Drain",
     "EndSupervisor",
@@ -75,7 +77,12 @@ class RetryDue:
     serial: int | None = None
 
 
-Fact: TypeAlias = ChildEnded | RetryDue
+@attrs.frozen
+class Correlated:
+    """Failures somewhere below were the number that leads to a full restart; the machine knows which."""
+
+
+Fact: TypeAlias = ChildEnded | RetryDue | Correlated
 
 # ---- steps: what to do ------------------------------------------------------------------------------
 
@@ -170,6 +177,14 @@ class Prepare:
 
 
 @attrs.frozen
+class BringBack:
+    """Everybody has been stopped: begin the attempt that starts them, with this child as its trigger."""
+
+    child: str
+    why: str
+
+
+@attrs.frozen
 class FinishFullRestart:
     """Everything is up again: announce it."""
 
@@ -227,6 +242,7 @@ Step: TypeAlias = (
     | Drain
     | ShareStopDeadline
     | Prepare
+    | BringBack
     | FinishFullRestart
     | Reply
     | ReplyStarted

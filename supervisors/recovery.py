@@ -7,6 +7,7 @@ all, and what follows when the budget is spent, is decided in `machine.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from holdfast.supervisors.child_spec import Group, Pool, Strategy
@@ -44,7 +45,7 @@ class Recovery:
     def __init__(self, path: str, group: Group | Pool, children: Children) -> None:
         self._path = path
         self._group = group
-        self._children = children
+        self.children = children
         self.window = Window(group.budget)
         self.restarts = 0
         """Attempts that were charged, to the supervisor's budget or to a child's own."""
@@ -52,6 +53,20 @@ class Recovery:
         self._slowdown = None if group.backoff is None else Slowdown(group.backoff)
         self._serial = 0
         self._full_since: float | None = None
+        self.full_restart_ended_at = -math.inf
+
+    def group_of(self, child: Child) -> tuple[Child, ...]:
+        """Return who is restarted with this child: by the strategy, or everybody in a full restart."""
+        if self.full_restart_under_way:
+            return tuple(self.children)
+        return group_of(self._group.strategy, self.children, child)
+
+    @property
+    def _strategy(self) -> str:
+        """What a restart is made by, in words: in a full restart one that restarts fewer has no say."""
+        strategy = self._group.strategy
+        whole = self.full_restart_under_way and strategy is not Strategy.ONE_FOR_ALL
+        return "full restart" if whole else strategy.value
 
     def charge(self, child: Child, now: float) -> bool:
         """Charge one attempt; false when it is one too many and must not be made (R15)."""
@@ -67,14 +82,14 @@ class Recovery:
 
     def attempt(self, child: Child, now: float, why: str) -> Plan:
         """Make a charged attempt: the whole rule, with this child as the trigger (R7, R14)."""
-        group = group_of(self._group.strategy, self._children, child)
+        group = self.group_of(child)
         window = child.window or self.window
         report = RestartDecided(
             supervisor=self._path,
             at=now,
             child=child.id,
             why=why,
-            strategy=self._group.strategy.value,
+            strategy=self._strategy,
             stops=ids(to_stop(group)),
             starts=ids(to_start(group)),
             budget=window.state(now),
@@ -89,7 +104,7 @@ class Recovery:
             return Plan((ScheduleRetry(child.id),))
         slowdown = self._slowdown_of(child)
         delay = slowdown.next_delay(now, chance)
-        group = group_of(self._group.strategy, self._children, child)
+        group = self.group_of(child)
         report = RestartDelayed(
             supervisor=self._path,
             at=now,
@@ -101,7 +116,7 @@ class Recovery:
         )
         announced = self.announce_full_restart(f"{child.id} {why}", now)
         # The members stay stopped during the delay, also those that this attempt had already started.
-        pauses = self._pause(group)
+        pauses = self.pause(group)
         self._serial += 1
         child.retry_serial = self._serial
         child.state = State.RESTARTING
@@ -111,7 +126,7 @@ class Recovery:
         """Return the back-off of the child, or of its group, which is restarted as one."""
         assert self._slowdown is not None
         assert self._group.backoff is not None
-        if self._group.strategy is not Strategy.ONE_FOR_ONE:
+        if self._group.strategy is not Strategy.ONE_FOR_ONE or self.full_restart_under_way:
             return self._slowdown
         if child.slowdown is None:
             child.slowdown = Slowdown(self._group.backoff)
@@ -125,7 +140,7 @@ class Recovery:
 
     def restart_group(self, trigger: Child, group: tuple[Child, ...], cause: Cause) -> tuple[Step, ...]:
         """Stop the group in reverse, then start it in order; a full restart does so with ceremony."""
-        stops = self._pause(group)
+        stops = self.pause(group)
         starts = tuple(Start(member.id, cause) for member in to_start(group))
         if not self.full_restart_under_way:
             return (*stops, *starts)
@@ -133,7 +148,7 @@ class Recovery:
         prepare = () if full is None or full.before_start is None else (Prepare(trigger.id, cause),)
         return (*stops, *prepare, *starts, FinishFullRestart())
 
-    def _pause(self, group: tuple[Child, ...]) -> tuple[Step, ...]:
+    def pause(self, group: tuple[Child, ...]) -> tuple[Step, ...]:
         """Stop whoever runs in the group, for a restart."""
         steps: list[Step] = []
         full = self._group.full_restart
@@ -156,10 +171,15 @@ class Recovery:
         """Whether a full restart was announced and has not been completed."""
         return self._full_since is not None
 
-    def announce_full_restart(self, why: str, now: float) -> tuple[Report, ...]:
-        """Return the announcement, where a full restart is declared and none is under way."""
+    def announce_full_restart(self, why: str, now: float, *, asked: bool = False) -> tuple[Report, ...]:
+        """Return the announcement, where a full restart is declared and none is under way.
+
+        Under `ONE_FOR_ALL` each restart is one; else only one that is `asked` for as such.
+        """
         full = self._group.full_restart
         if full is None or self.full_restart_under_way:
+            return ()
+        if not asked and self._group.strategy is not Strategy.ONE_FOR_ALL:
             return ()
         self._full_since = now
         return (FullRestartStarted(supervisor=self._path, at=now, why=why, drain=full.drain, stop=full.stop),)
@@ -167,7 +187,7 @@ class Recovery:
     def finish_full_restart(self, now: float) -> tuple[Report, ...]:
         """Everything is up again."""
         assert self._full_since is not None, "only an announced one is finished"
-        began, self._full_since = self._full_since, None
+        began, self._full_since, self.full_restart_ended_at = self._full_since, None, now
         self.full_restarts += 1
         return (FullRestartCompleted(supervisor=self._path, at=now, seconds=now - began),)
 

@@ -16,6 +16,7 @@ __all__ = [
     "BudgetLeft",
     "ChildGivenUp",
     "ChildNotRestarted",
+    "ComponentFailed",
     "ContradictionFound",
     "FullRestartCompleted",
     "FullRestartStarted",
@@ -27,6 +28,7 @@ __all__ = [
     "StartAttemptFailed",
     "StopWentWrong",
     "SupervisorGaveUp",
+    "SystemFailure",
 ]
 
 # How many names a sentence spells out; the fields of the report hold them all.
@@ -215,6 +217,32 @@ class FullRestartCompleted(Report, frozen=True, kw_only=True, tag="supervisor:fu
 
     def sentence(self) -> str:
         return f"{self.supervisor} completed its full restart in {self.seconds:.2f} s"
+
+
+class SystemFailure(Report, frozen=True, kw_only=True, tag="system:failure"):
+    """Several components failed together: one coordinated full restart answers them all (A4.5)."""
+
+    failed_components: tuple[str, ...]
+    """In the order of their failures, by the latest of each."""
+    recovery_strategy: str
+    can_recover: bool
+    """Whether the budget has a full restart left; without one the supervisor gives up when all is stopped."""
+    window: float
+
+    def sentence(self) -> str:
+        names = _names(self.failed_components)
+        then = "full restart" if self.can_recover else "the budget of full restarts is spent"
+        return f"{self.supervisor}: {names} failed within {self.window:g} s; {then}"
+
+
+class ComponentFailed(Report, frozen=True, kw_only=True, tag="component:failed"):
+    """Somebody outside the tree reported a failure of a component; it counts like one of its actors'."""
+
+    component: str
+    error: str
+
+    def sentence(self) -> str:
+        return f"{self.supervisor} was told that {self.component} failed: {self.error}"
 
 
 class ContradictionFound(Report, frozen=True, kw_only=True, tag="supervisor:contradiction"):

@@ -22,17 +22,19 @@ from holdfast.supervisors.census import count, describe_child, describe_supervis
 from holdfast.supervisors.child_spec import ChildSpec, Group, Kind
 from holdfast.supervisors.children import Child
 from holdfast.supervisors.contradictions import find_contradictions
-from holdfast.supervisors.errors import ContradictoryTree, NoSuchChild
+from holdfast.supervisors.errors import CallRefused, ContradictoryTree, NoSuchChild, NotCorrelating
 from holdfast.supervisors.execution import Execution
 from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import (
     Call,
     ChildCounts,
     ChildInfo,
+    Correlate,
     CountChildren,
     DeleteChild,
     GetSpec,
     GetSupervision,
+    ReportFailure,
     RestartAll,
     RestartChild,
     RestartPath,
@@ -45,8 +47,8 @@ from holdfast.supervisors.messages import (
     WhichChild,
     WhichChildren,
 )
-from holdfast.supervisors.plan import ChildEnded, RetryDue, Start
-from holdfast.supervisors.reports import ContradictionFound
+from holdfast.supervisors.plan import ChildEnded, Correlated, RetryDue, Start
+from holdfast.supervisors.reports import ComponentFailed, ContradictionFound
 
 __all__ = ["Supervisor"]
 
@@ -71,6 +73,8 @@ class Supervisor(Actor):
             self._check_numbers(self._spec, self.context.path)
         self._machine = SupervisorMachine(self._spec, self.context.path, root=root)
         self._execution = Execution(self.context, self._machine, Supervisor)
+        if self._machine.correlator is not None:
+            self.context.cell.on_failure_below = self._failed_below
         await self._execution.carry_out(self._machine.start())
 
     async def on_stop(self, outcome: Outcome) -> None:
@@ -109,6 +113,41 @@ class Supervisor(Actor):
         now, chance = self.context.now(), self._execution.chance()
         fact = ChildEnded(child, incarnation, outcome)
         await self._execution.carry_out(self._machine.decide(fact, now, chance))
+
+    def _failed_below(self, path: str, outcome: Outcome) -> bool:
+        """Count it; whether this supervisor answers it, with everything else, instead of the one above it."""
+        correlator, now = self._machine.correlator, self.context.now()
+        assert correlator is not None, "listens only where it correlates"
+        # While it starts or stops, everybody below is being started or stopped anyway.
+        if not self.context.cell.running or not correlator.failed(path, outcome, now):
+            return False
+        self.context.deliver(Correlate())
+        return True
+
+    @on(Correlate)
+    async def _correlate(self, _note: Correlate) -> None:
+        now, chance = self.context.now(), self._execution.chance()
+        await self._execution.carry_out(self._machine.decide(Correlated(), now, chance))
+
+    @on(ReportFailure)
+    def _report_failure(self, call: ReportFailure) -> None:
+        correlator = self._machine.correlator
+        try:
+            if correlator is None:
+                raise NotCorrelating(self.context.path)
+            due = correlator.reported(call.component, call.at)
+        except CallRefused as refusal:
+            token = self._claim()
+            if token is not None:
+                token.fail(refusal)
+            return
+        self.context.emit(
+            ComponentFailed(
+                supervisor=self.context.path, at=call.at, component=call.component, error=call.error
+            )
+        )
+        if due:
+            self.context.deliver(Correlate())
 
     @on(Retry)
     async def _retry(self, retry: Retry) -> None:

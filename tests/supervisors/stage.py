@@ -18,6 +18,7 @@ from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import Call
 from holdfast.supervisors.plan import (
     DONE,
+    BringBack,
     CancelRetry,
     ChildEnded,
     Drain,
@@ -221,6 +222,9 @@ class Stage:
         self.events.append(f"stop within {step.within:g}")
         return DONE
 
+    def _bring_back(self, _step: BringBack) -> Result:
+        return DONE
+
     def _finish(self, _step: FinishFullRestart) -> Result:
         self.events.append("finish")
         return DONE
@@ -262,6 +266,7 @@ class Stage:
         Drain: _drain,
         ShareStopDeadline: _deadline,
         FinishFullRestart: _finish,
+        BringBack: _bring_back,
         Reply: _answer,
         ReplyStarted: _answer,
         Refuse: _answer,

@@ -143,8 +143,6 @@ def test_a_combination_without_effect_is_refused(fields: dict[str, Any], wanted:
 def test_what_is_not_built_yet_is_refused_by_its_name() -> None:
     with pytest.raises(NotBuiltYet, match="on_give_up=DEGRADE is not built yet"):
         worker("a", Actor, on_give_up=DEGRADE)
-    with pytest.raises(NotBuiltYet, match="correlate is not built yet"):
-        supervisor("top", correlate=(3, 5.0))
     with pytest.raises(NotBuiltYet, match="a budget for each dynamic child is not built yet"):
         dynamic("pool", worker("a", Actor, on_give_up=STOP))
 

@@ -9,6 +9,7 @@ from holdfast.supervisors import (
     BudgetLeft,
     ChildGivenUp,
     ChildNotRestarted,
+    ComponentFailed,
     ContradictionFound,
     FullRestartCompleted,
     FullRestartStarted,
@@ -20,6 +21,7 @@ from holdfast.supervisors import (
     StartAttemptFailed,
     StopWentWrong,
     SupervisorGaveUp,
+    SystemFailure,
 )
 
 LEFT = BudgetLeft(left=4, intensity=5, period=10.0, clears_in=8.2)
@@ -91,6 +93,18 @@ REPORTS: list[tuple[Report, str]] = [
         "s begins a full restart: a crashed",
     ),
     (FullRestartCompleted(supervisor="s", at=1.0, seconds=0.25), "s completed its full restart in 0.25 s"),
+    (
+        SystemFailure(
+            supervisor="s",
+            at=1.0,
+            failed_components=("a", "b"),
+            recovery_strategy="full_restart",
+            can_recover=True,
+            window=5.0,
+        ),
+        "s: a, b failed within 5 s; full restart",
+    ),
+    (ComponentFailed(supervisor="s", at=1.0, component="a", error="no"), "s was told that a failed: no"),
     (ContradictionFound(supervisor="s", at=1.0, rule="cycle", arithmetic="1 > 0"), "s: 1 > 0"),
 ]
 
@@ -106,7 +120,8 @@ def test_a_report_is_plain_data_with_a_name_of_its_own(report: Report) -> None:
     encoded = msgspec.json.decode(msgspec.json.encode(report))
 
     assert encoded["type"] == event_name(report)
-    assert encoded["type"].startswith("supervisor:")
+    # Those of A4.5 and A9 have the names of the product's documents.
+    assert encoded["type"].startswith(("supervisor:", "system:failure", "component:failed"))
     assert encoded["supervisor"] == "s"
 
 
