@@ -177,8 +177,10 @@ async def test_failures_are_counted_when_they_happen_however_busy_those_in_betwe
         crew.start_takes = {"a": 4.0}
         die(system, "session/a")
         await anyio.sleep(1)
+        die(system, "session/d")
+        await settled()
         before = system.now()
-        die(system, "session/d", "session/link/s")
+        die(system, "session/link/s")
         await settled()
         assert told.failures() == [("session/a", "session/d", "session/link/s")]
         (failure,) = [event for event in told.events if isinstance(event, SystemFailure)]
