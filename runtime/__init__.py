@@ -38,6 +38,8 @@ from holdfast.runtime.errors import (
     StartFailed,
     StartTimeout,
     StopDeadlineExceeded,
+    StoppedOtherwise,
+    StopTimeout,
     StrayCancellation,
     SystemClosed,
     Unresponsive,
@@ -51,14 +53,16 @@ from holdfast.runtime.events import (
     DeadLetter,
     Event,
     HandlerSlow,
+    ObserverRemoved,
     TaskWedged,
     event_name,
 )
 from holdfast.runtime.identity import InvalidName
-from holdfast.runtime.introspection import Inspection
+from holdfast.runtime.introspection import Inspection, Trace
 from holdfast.runtime.liveness import UNWATCHED, LivenessSpec
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Answer, Down, Ended, InjectedFault, Message, Request
+from holdfast.runtime.observation import Observed
 from holdfast.runtime.outcomes import (
     KILLED,
     NORMAL,
@@ -74,6 +78,7 @@ from holdfast.runtime.portal import Portal
 from holdfast.runtime.ref import Ref
 from holdfast.runtime.seams import Listener, Seams, StoreUnreadable
 from holdfast.runtime.secret import REDACTED, Secret
+from holdfast.runtime.statistics import ActorStatistics, MessageStatistics
 from holdfast.runtime.system import Statistics, System
 from holdfast.runtime.tracing import EventStream, Subscription
 
@@ -90,6 +95,7 @@ __all__ = [
     "ActorGone",
     "ActorStartFailed",
     "ActorStarted",
+    "ActorStatistics",
     "Address",
     "Answer",
     "AskCycle",
@@ -126,11 +132,14 @@ __all__ = [
     "MailboxFull",
     "MailboxSpec",
     "Message",
+    "MessageStatistics",
     "NameTaken",
     "NoHandler",
     "NoSuchActor",
     "Normal",
     "NotRunning",
+    "Observed",
+    "ObserverRemoved",
     "Outcome",
     "Portal",
     "PortalFull",
@@ -147,6 +156,8 @@ __all__ = [
     "StartTimeout",
     "Statistics",
     "StopDeadlineExceeded",
+    "StopTimeout",
+    "StoppedOtherwise",
     "StoreUnreadable",
     "StrayCancellation",
     "Subscription",
@@ -154,6 +165,7 @@ __all__ = [
     "SystemClosed",
     "SystemWallClock",
     "TaskWedged",
+    "Trace",
     "UnixAddress",
     "Unresponsive",
     "WallClock",

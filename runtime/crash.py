@@ -65,7 +65,7 @@ def report(
     And the state as its class's own `format_state` shows it, nothing of a class without the hook (S20).
     """
     message = inner_message(item)
-    before = tuple(slot.recorder or ())[-RECENT_MAX:]
+    before = slot.recent(RECENT_MAX)
     event = CrashReported(
         path=slot.path,
         incarnation=incarnation,

@@ -37,6 +37,8 @@ __all__ = [
     "StartFailed",
     "StartTimeout",
     "StopDeadlineExceeded",
+    "StopTimeout",
+    "StoppedOtherwise",
     "StrayCancellation",
     "SystemClosed",
     "Unresponsive",
@@ -266,6 +268,27 @@ class InspectionTimeout(HoldfastError):
         super().__init__(
             f"{path} was busy with one message for {timeout:g} s and could not be inspected: "
             f"try again, or allow more time"
+        )
+        self.path = path
+        self.timeout = timeout
+
+
+class StoppedOtherwise(HoldfastError):
+    """An actor that was asked to end with one outcome ended with another one (S17)."""
+
+    def __init__(self, path: str, wanted: Outcome, outcome: Outcome) -> None:
+        super().__init__(f"{path} was asked to end as {wanted} and ended as {outcome}")
+        self.path = path
+        self.wanted = wanted
+        self.outcome = outcome
+
+
+class StopTimeout(HoldfastError):
+    """An actor that was asked to end did not end in time; it may go on stopping (S17)."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__(
+            f"{path} did not end within {timeout:g} s; it may still be stopping, or busy before that"
         )
         self.path = path
         self.timeout = timeout

@@ -20,6 +20,7 @@ __all__ = [
     "DeadLetter",
     "Event",
     "HandlerSlow",
+    "ObserverRemoved",
     "SubscriberRemoved",
     "TaskWedged",
     "event_name",
@@ -158,6 +159,15 @@ class TaskWedged(Event, frozen=True):
     incarnation: int
     stack: str
     resources: tuple[str, ...]
+    at: float
+
+
+class ObserverRemoved(Event, frozen=True):
+    """An observer of an actor raised and was removed; the actor goes on."""
+
+    path: str
+    observer: str
+    reason: str
     at: float
 
 

@@ -8,6 +8,7 @@ drain, inspection) sets one flag that is looked at after every message.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Awaitable, Callable
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from holdfast.runtime.behavior import Actor
 from holdfast.runtime.control_lane import ControlLane, ControlRequest
 from holdfast.runtime.errors import NoHandler
-from holdfast.runtime.mailbox import Notice, Question, StopMark, Tick
+from holdfast.runtime.mailbox import Notice, Question, StopMark, StopRequest, Tick
 from holdfast.runtime.messages import InjectedFault
+from holdfast.runtime.observation import Tap, Unseen
 from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 
 if TYPE_CHECKING:
@@ -159,6 +161,7 @@ class Loop:
         queue = mailbox.queue
         at_once = type(actor).at_once.get
         awaited = type(actor).awaited.get
+        tap: Tap | None = None
         item: object = None
         latest: type[object] = type(None)
         function: Callable[..., object] | None = None
@@ -178,6 +181,10 @@ class Loop:
                 await self._wait_for_mail()
                 continue
             mailbox.high_water = max(mailbox.high_water, depth)
+            if slot.tap is not tap:  # switched on or off: looked at once a batch, and paid for only when on
+                tap, latest = slot.tap, type(None)
+                table = type(actor) if tap is None else Unseen
+                at_once, awaited = table.at_once.get, table.awaited.get
             batch = min(depth, quantum)
             started = now()
             if busy is not None:  # once for a batch: see vigil.py
@@ -266,7 +273,13 @@ class Loop:
         self._attention = True
 
     async def _open(self, actor: Actor, item: object) -> bool:
-        """Handle what is no plain message with a handler; True at the mark of a final stop."""
+        """Handle what has no handler of its own, or is observed; True at the mark of a final stop."""
+        tap = self._slot.tap
+        if tap is None:
+            return await self._unwrap(actor, item)
+        return await tap.watch(item, self.incarnation, functools.partial(self._unwrap, actor, item))
+
+    async def _unwrap(self, actor: Actor, item: object) -> bool:
         mailbox = self._slot.mailbox
         if isinstance(item, Question):
             await self._answer(actor, item)
@@ -278,6 +291,11 @@ class Loop:
                 self._system.counters.stale_notices += 1
             else:
                 await self._handle(actor, item.message)
+        elif isinstance(item, StopRequest):
+            mailbox.settle()
+            if item.incarnation == self.incarnation:
+                self.own_stop = item.outcome
+                self.signal()
         elif isinstance(item, StopMark):
             mailbox.settle()
             return True

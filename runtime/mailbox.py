@@ -22,6 +22,7 @@ from holdfast.runtime.errors import DefinitionError, MailboxFull
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
     from holdfast.runtime.backend import Parker
+    from holdfast.runtime.outcomes import Outcome
 
 __all__ = ["Envelope", "Mailbox", "MailboxSpec", "Notice", "Parcel", "Policy", "Question", "Tick"]
 
@@ -120,6 +121,16 @@ class StopMark(Envelope):
     """The end of the mail that a final stop still handles (R22)."""
 
     __slots__ = ()
+
+
+class StopRequest(Envelope):
+    """One incarnation is asked to end itself with this outcome, after the mail before it (S17)."""
+
+    __slots__ = ("incarnation", "outcome")
+
+    def __init__(self, incarnation: int, outcome: Outcome) -> None:
+        self.incarnation = incarnation
+        self.outcome = outcome
 
 
 class Mailbox:

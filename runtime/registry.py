@@ -27,6 +27,7 @@ from holdfast.runtime.mailbox import (
     StopMark,
 )
 from holdfast.runtime.messages import Down
+from holdfast.runtime.observation import Observer, Tap
 from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 from holdfast.runtime.ref import Ref
 from holdfast.runtime.watches import Watchers
@@ -47,7 +48,7 @@ class Slot:
 
     __slots__ = (
         "__weakref__", "cell", "handled", "incarnation", "mailbox", "outcome", "path", "recorder", "ref",
-        "started_at", "state", "system", "watchers",
+        "started_at", "state", "system", "tap", "watchers",
     )  # fmt: skip
 
     def __init__(self, system: System, path: str) -> None:
@@ -64,6 +65,8 @@ class Slot:
         self.started_at = 0.0
         self.watchers: Watchers | None = None
         self.recorder: deque[Event] | None = None
+        self.tap: Tap | None = None
+        """Who observes its messages; looked at once a batch."""
         self.ref = Ref(self)
 
     @property
@@ -155,8 +158,47 @@ class Slot:
             self.recorder = deque(maxlen=RECORDER_CAPACITY)
         self.recorder.append(event)
 
+    def recent(self, count: int) -> tuple[Event, ...]:
+        """Return the latest events of the flight recorder, with single messages while it is observed."""
+        events: tuple[Event, ...] = tuple(self.recorder or ())
+        if self.tap is not None:
+            events = tuple(sorted((*events, *self.tap.log), key=_when))
+        return events[-count:]
+
+    # -- observed
+
+    def observe(self, key: Hashable, observer: Observer) -> bool:
+        """Tell this observer of each message from the next batch on; False when the key is there already."""
+        tap = self.tap_on()
+        if key in tap.observers:
+            return False
+        tap.observers[key] = observer
+        return True
+
+    def unobserve(self, key: Hashable) -> bool:
+        """Tell it no more; False for an unknown one."""
+        found = self.tap is not None and self.tap.observers.pop(key, None) is not None
+        self.tap_off()
+        return found
+
+    def tap_on(self) -> Tap:
+        """Return the slot's tap, made on first use."""
+        if self.tap is None:
+            self.tap = Tap(self)
+        return self.tap
+
+    def tap_off(self) -> None:
+        """Forget the tap if nothing is switched on any more."""
+        if self.tap is not None and self.tap.idle:
+            self.tap = None
+
     def __repr__(self) -> str:
         return f"<Slot {self.path} {self.state} incarnation={self.incarnation} mail={self.mailbox.depth}>"
+
+
+def _when(event: Event) -> float:
+    at: object = getattr(event, "at", 0.0)
+    return at if isinstance(at, float) else 0.0
 
 
 class Registry:
@@ -168,6 +210,8 @@ class Registry:
         # The paths directly under a path: a subtree is found without looking at the rest of the system,
         # or ending 100,000 dynamic children one by one would be quadratic.
         self._children: dict[str, dict[str, None]] = {}
+        self.observers_below: dict[Hashable, tuple[str, Observer]] = {}
+        """Observers of whole subtrees, by key: those of actors to come are told of them when they come."""
 
     def slot(self, path: str) -> Slot:
         """Return the slot of a path; made on first use, so that mail can wait for an actor to come."""
@@ -175,6 +219,9 @@ class Registry:
         if slot is None:
             slot = self._slots[path] = Slot(self._system, path)
             self._children.setdefault(parent(path), {})[path] = None
+            for key, (top, observer) in self.observers_below.items():
+                if path == top or path.startswith(f"{top}/"):
+                    slot.observe(key, observer)
         return slot
 
     def find(self, path: str) -> Slot | None:

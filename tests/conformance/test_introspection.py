@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, events_of
+from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, Wait, events_of
 from tests.supervisors.crew import Crew, Die
 
 from holdfast.runtime import (
     Actor,
+    ActorGone,
     AskTimeout,
     CallbackFailed,
     CrashReported,
+    DefinitionError,
+    InvalidTimeout,
     Message,
+    Observed,
     Request,
+    Shutdown,
+    StoppedOtherwise,
+    StopTimeout,
     on,
     open_system,
 )
@@ -236,3 +243,200 @@ async def test_a_hook_of_the_class_edits_what_is_shown_in_inspections_and_crash_
             await settled()
 
         assert [crash.state for crash in crashes if isinstance(crash, CrashReported)] == [{"entries": 1}]
+
+
+# ---- S17: a stop from outside ----------------------------------------------------------------------
+
+
+@both_backends
+async def test_a_stop_from_outside_runs_the_stop_hook_and_returns_when_the_actor_is_gone() -> None:
+    # S17
+    log: list[str] = []
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe.tell(Note("before"))
+
+        await system.inspect(scribe).stop(Shutdown("enough"))
+
+        assert log == ["+1", "before", "-shutdown('enough')"], "queued like a message"
+        assert scribe.slot.cell is None
+        with pytest.raises(ActorGone):
+            await system.inspect(scribe).stop()
+
+
+@both_backends
+async def test_another_end_than_the_one_asked_for_is_raised_at_the_stopper() -> None:
+    # S17
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe.tell(Fail())
+
+        with pytest.raises(StoppedOtherwise, match="as normal and ended as crash"):
+            await system.inspect(scribe).stop()
+
+
+@both_backends
+async def test_a_stop_that_takes_too_long_fails_at_the_stopper_and_goes_on() -> None:
+    # S17
+    log: list[str] = []
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe.tell(Wait(3.0))
+        await settled()
+
+        with pytest.raises(StopTimeout, match="within 1 s"):
+            await system.inspect(scribe).stop(timeout=1.0)
+        assert log == ["+1", "busy"]
+
+        await anyio.sleep(5.0)
+        assert log == ["+1", "busy", "done", "-normal"]
+
+
+@both_backends
+async def test_an_invalid_timeout_or_outcome_of_a_stop_leaves_the_actor_alive() -> None:
+    # S17
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe([]))
+
+        with pytest.raises(InvalidTimeout):
+            await system.inspect(scribe).stop(timeout=-1.0)
+        with pytest.raises(DefinitionError, match="ends itself as"):
+            await system.inspect(scribe).stop("normal")  # type: ignore[arg-type]
+
+        assert await scribe.ask(Ask()) == "asked"
+
+
+@both_backends
+async def test_a_suspended_actor_is_stopped_all_the_same() -> None:
+    # S17, S22
+    log: list[str] = []
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe(log))
+        await system.inspect(scribe).suspend()
+        scribe.tell(Note("waits"))
+
+        await system.inspect(scribe).stop(timeout=1.0)
+
+    assert log == ["+1", "-normal"]
+
+
+# ---- S23: statistics, log, trace, observers --------------------------------------------------------
+
+
+@both_backends
+async def test_statistics_are_counted_for_each_message_between_on_and_off() -> None:
+    # S23
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        inspection = system.inspect(ledger)
+        ledger.tell(Add(1))
+        await settled()
+        assert inspection.statistics().messages is None
+
+        inspection.start_statistics()
+        ledger.tell(Add(1))
+        await ledger.ask(Total())
+        await settled()
+        counted = inspection.statistics()
+
+        assert (counted.handled, counted.depth, counted.high_water, counted.started_at) == (3, 0, 2, 0.0)
+        assert counted.messages is not None
+        assert (counted.messages.messages_in, counted.messages.messages_out) == (2, 1)
+
+        inspection.stop_statistics()
+        await ledger.ask(Total())
+        await settled()
+        assert inspection.statistics().messages is None
+        assert inspection.statistics().handled == 4
+
+
+@both_backends
+async def test_the_log_keeps_the_latest_messages_and_prints_them() -> None:
+    # S23
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        inspection = system.inspect(ledger)
+        inspection.start_log(3)
+        ledger.tell(Add(1))
+        await ledger.ask(Total())
+        printed: list[str] = []
+
+        inspection.print_log(printed.append)
+
+        assert [(entry.what, entry.message_type) for entry in inspection.log()] == [
+            ("in", "Total"),
+            ("reply", "int"),
+            ("handled", "Total"),
+        ]
+        assert [line.partition(" ledger ")[2].partition(" (")[0] for line in printed] == [
+            "#1 in Total",
+            "#1 reply int",
+            "#1 handled Total",
+        ]
+        inspection.stop_log()
+        assert inspection.log() == ()
+
+
+@both_backends
+async def test_a_trace_tells_its_sink_of_each_message_until_it_is_stopped() -> None:
+    # S23
+    traced: list[Observed] = []
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe([]))
+        with system.inspect(scribe).trace(traced.append):
+            scribe.tell(Wait(2.0))
+            await anyio.sleep(3.0)
+            scribe.tell(Fail())
+            await settled()
+
+    assert [(entry.what, entry.message_type) for entry in traced] == [
+        ("in", "Wait"),
+        ("handled", "Wait"),
+        ("in", "Fail"),
+        ("crash", "Fail"),
+    ]
+    assert traced[1].seconds == pytest.approx(2.0, abs=0.01)
+    assert traced[3].error == "Boom: told to"
+
+
+@both_backends
+async def test_an_observer_with_the_same_id_is_installed_once() -> None:
+    # S23
+    first: list[Observed] = []
+    second: list[Observed] = []
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        inspection = system.inspect(ledger)
+
+        assert inspection.install("mine", first.append)
+        assert not inspection.install("mine", second.append)
+        ledger.tell(Add(1))
+        await settled()
+        assert inspection.remove("mine")
+        assert not inspection.remove("mine")
+        ledger.tell(Add(1))
+        await settled()
+
+    assert [entry.what for entry in first] == ["in", "handled"]
+    assert second == []
+
+
+@both_backends
+async def test_no_debug_switches_everything_off() -> None:
+    # S23
+    told: list[Observed] = []
+    async with open_system() as system:
+        ledger = await system.start("ledger", Ledger)
+        inspection = system.inspect(ledger)
+        inspection.start_statistics()
+        inspection.start_log()
+        inspection.install("mine", told.append)
+        inspection.trace(told.append)
+
+        inspection.no_debug()
+        ledger.tell(Add(1))
+        await settled()
+
+        assert told == []
+        assert inspection.log() == ()
+        assert inspection.statistics().messages is None
