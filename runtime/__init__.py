@@ -59,7 +59,19 @@ from holdfast.runtime.events import (
 )
 from holdfast.runtime.identity import InvalidName
 from holdfast.runtime.introspection import Inspection, Trace
+from holdfast.runtime.key_identity import ANY, InvalidKey
+from holdfast.runtime.key_locks import KeyLock, KeyLocks, LockBusy, LockReentered, LockTimeout
+from holdfast.runtime.keys import (
+    AlreadyRegistered,
+    KeyEntry,
+    KeyRegistered,
+    KeyRegistry,
+    KeyUnregistered,
+    NotRegistered,
+    RegistryFull,
+)
 from holdfast.runtime.liveness import UNWATCHED, LivenessSpec
+from holdfast.runtime.loop_thread import NotLoopThread
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Answer, Down, Ended, InjectedFault, Message, Request
 from holdfast.runtime.observation import Observed
@@ -83,6 +95,7 @@ from holdfast.runtime.system import Statistics, System
 from holdfast.runtime.tracing import EventStream, Subscription
 
 __all__ = [
+    "ANY",
     "IGNORE",
     "KILLED",
     "NORMAL",
@@ -97,6 +110,7 @@ __all__ = [
     "ActorStarted",
     "ActorStatistics",
     "Address",
+    "AlreadyRegistered",
     "Answer",
     "AskCycle",
     "AskError",
@@ -123,12 +137,22 @@ __all__ = [
     "Inspection",
     "InspectionTimeout",
     "InvalidBackoff",
+    "InvalidKey",
     "InvalidLiveness",
     "InvalidName",
     "InvalidTimeout",
+    "KeyEntry",
+    "KeyLock",
+    "KeyLocks",
+    "KeyRegistered",
+    "KeyRegistry",
+    "KeyUnregistered",
     "Killed",
     "Listener",
     "LivenessSpec",
+    "LockBusy",
+    "LockReentered",
+    "LockTimeout",
     "MailboxFull",
     "MailboxSpec",
     "Message",
@@ -137,6 +161,8 @@ __all__ = [
     "NoHandler",
     "NoSuchActor",
     "Normal",
+    "NotLoopThread",
+    "NotRegistered",
     "NotRunning",
     "Observed",
     "ObserverRemoved",
@@ -145,6 +171,7 @@ __all__ = [
     "PortalFull",
     "Ref",
     "RefusedInSimulation",
+    "RegistryFull",
     "ReplyToken",
     "Request",
     "ResourceHeld",

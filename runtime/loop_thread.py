@@ -10,10 +10,10 @@ import threading
 
 from holdfast.runtime.errors import HoldfastError
 
-__all__ = ["LoopThread", "WrongThread"]
+__all__ = ["LoopThread", "NotLoopThread"]
 
 
-class WrongThread(HoldfastError, RuntimeError):
+class NotLoopThread(HoldfastError, RuntimeError):
     """Something of an actor system was used from a thread that is not its loop's; nothing was done."""
 
     def __init__(self, what: str) -> None:
@@ -37,6 +37,6 @@ class LoopThread:
         return threading.get_ident() == self._ident
 
     def check(self, what: str) -> None:
-        """Raise `WrongThread` elsewhere."""
+        """Raise `NotLoopThread` elsewhere."""
         if threading.get_ident() != self._ident:
-            raise WrongThread(what)
+            raise NotLoopThread(what)

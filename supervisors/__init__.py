@@ -52,6 +52,15 @@ from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.jobs import TaskInfo, task_info
 from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
+from holdfast.supervisors.partitions import (
+    InvalidPartitionKey,
+    NoPartitions,
+    PartitionHandle,
+    PartitionInfo,
+    ResizeUnderWay,
+    partition,
+    partition_of,
+)
 from holdfast.supervisors.picture import render_tree
 from holdfast.supervisors.readiness import Readiness
 from holdfast.supervisors.reports import (
@@ -140,8 +149,10 @@ __all__ = [
     "FullRestart",
     "FullRestartCompleted",
     "FullRestartStarted",
+    "InvalidPartitionKey",
     "InvalidSpec",
     "Kind",
+    "NoPartitions",
     "NoSuchChild",
     "NoSuchPath",
     "NotBuiltYet",
@@ -151,9 +162,12 @@ __all__ = [
     "NoticeIgnored",
     "OnGiveUp",
     "OrderlyRestart",
+    "PartitionHandle",
+    "PartitionInfo",
     "PreparationFailed",
     "Readiness",
     "Report",
+    "ResizeUnderWay",
     "Restart",
     "RestartDecided",
     "RestartDelayed",
@@ -179,6 +193,8 @@ __all__ = [
     "UnknownComponent",
     "dynamic",
     "find_contradictions",
+    "partition",
+    "partition_of",
     "render_tree",
     "restart_path",
     "snapshot",
