@@ -84,7 +84,7 @@ class Pending:
     """The asker's side of a question, or the sender's side of a message that waits for room."""
 
     __slots__ = (
-        "claimed", "correlation", "deadline", "done", "error", "on_done", "path", "question", "timeout",
+        "claims", "correlation", "deadline", "done", "error", "on_done", "path", "question", "timeout",
         "value", "waiter", "when",
     )  # fmt: skip
 
@@ -95,8 +95,8 @@ class Pending:
         self.timeout = timeout
         self.when = when
         self.done = False
-        self.claimed = False
-        """A reply token was taken: the handler's return value is not the answer."""
+        self.claims: dict[Pending, None] | None = None
+        """Where a reply token was taken: the handler's return value is not the answer then."""
         self.value: object = None
         self.error: BaseException | None = None
         self.deadline: Deadline | None = None
@@ -141,6 +141,15 @@ class Pending:
         """The deadline has come."""
         self.fail(self.too_late())
 
+    def raise_error(self) -> None:
+        """Raise the error that it failed with."""
+        error, self.error = self.error, None
+        assert error is not None, "only what has failed raises"
+        try:
+            raise error
+        finally:
+            del error  # held by a frame of its own traceback, it would live until the next collection
+
     def too_late(self) -> AskTimeout | SendTimeout:
         """Return the error for a deadline that has come."""
         if self.question is None:
@@ -149,6 +158,8 @@ class Pending:
 
     def _finish(self) -> None:
         self.done = True
+        if self.claims is not None:
+            self.claims.pop(self, None)
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None

@@ -93,11 +93,13 @@ class Backend(Protocol):
     def parker(self) -> Parker: ...
     def scope(self, *, shield: bool = False) -> Scope: ...
     async def checkpoint(self) -> None: ...
+    async def checkpoint_if_cancelled(self) -> None: ...
     async def sleep_until(self, when: float, /) -> None: ...
     def nursery(self) -> AbstractAsyncContextManager[Nursery]: ...
     def alarm(self, callback: Callable[[], None], nursery: Nursery) -> Alarm: ...
     def current_task(self) -> TaskHandle: ...
     def forgive_cancellation(self) -> None: ...
+    def is_stray_cancellation(self) -> bool: ...
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
     def thread_gate(self) -> Callable[[Callable[[], None]], None]: ...
 
@@ -184,6 +186,7 @@ class _TrioBackend:
     cancelled: type[BaseException] = trio.Cancelled
     now = staticmethod(trio.current_time)
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
+    checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
     sleep_until = staticmethod(trio.sleep_until)
 
     def clock(self) -> Callable[[], float]:
@@ -208,6 +211,10 @@ class _TrioBackend:
 
     def forgive_cancellation(self) -> None:
         """Nothing to do: trio delivers a cancellation by scope, so a stray one has no trace."""
+
+    def is_stray_cancellation(self) -> bool:
+        """Never: only a scope around the task can cancel it."""
+        return False
 
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return await trio.to_thread.run_sync(fn, *args)
@@ -290,6 +297,7 @@ class _AsyncioBackend:
     name = "asyncio"
     cancelled: type[BaseException] = asyncio.CancelledError
     sleep_until = staticmethod(anyio.sleep_until)
+    checkpoint_if_cancelled = staticmethod(anyio.lowlevel.checkpoint_if_cancelled)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -324,6 +332,10 @@ class _AsyncioBackend:
         task = asyncio.current_task()
         while task is not None and task.cancelling():
             task.uncancel()
+
+    def is_stray_cancellation(self) -> bool:
+        """Whether the cancellation that has just come is of no scope around the task."""
+        return anyio.current_effective_deadline() != float("-inf")
 
     async def run_in_thread(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         return await anyio.to_thread.run_sync(fn, *args)

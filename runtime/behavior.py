@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from holdfast.runtime.context import Context
     from holdfast.runtime.outcomes import Outcome
 
-__all__ = ["IGNORE", "Actor", "Handler", "Ignore", "Info", "StartReply", "on"]
+__all__ = ["IGNORE", "Actor", "Handler", "Ignore", "Info", "StartReply", "Tier", "on"]
 
 _MARK = "__holdfast_handles__"
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -45,6 +46,10 @@ class Info:
 IGNORE = Ignore()
 
 StartReply: TypeAlias = Ignore | Info | None
+
+Tier: TypeAlias = Literal["task", "taskless"]
+_TIERS = (None, "task", "taskless")
+_HOOKS = ("on_start", "on_stop", "on_drain")
 
 
 class Handler(NamedTuple):
@@ -97,6 +102,11 @@ class Actor:
     """
 
     mailbox: ClassVar[MailboxSpec] = MailboxSpec()
+    tier: ClassVar[Tier | None] = None
+    """None chooses: handlers and hooks that are all plain `def` need no task of their own and live
+    `taskless` on the pump, which all such actors share; any `async def` makes it a `task`.
+    `task` may be asked for; so may `taskless`, and an `async def` is refused then."""
+    taskless: ClassVar[bool] = True
     handlers: ClassVar[Mapping[type[object], Handler]] = MappingProxyType({})
     # The same in two, for the loop: most messages are found by one look-up, and nothing is unpacked.
     at_once: ClassVar[Mapping[type[object], Callable[..., object]]] = {}
@@ -113,6 +123,8 @@ class Actor:
             raise DefinitionError(f"{cls.__name__}.format_state is a plain def: it runs between two messages")
         if not isinstance(cls.liveness, LivenessSpec | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DefinitionError(f"{cls.__name__}.liveness is a LivenessSpec, got {cls.liveness!r}")
+        if cls.tier not in _TIERS:
+            raise DefinitionError(f"{cls.__name__}.tier is 'task', 'taskless' or None, got {cls.tier!r}")
         cls.adopt_handlers(_table(cls))
 
     @classmethod
@@ -121,6 +133,13 @@ class Actor:
         cls.handlers = MappingProxyType(dict(table))
         cls.at_once = {kind: row.function for kind, row in table.items() if not row.waits}
         cls.awaited = {kind: row.function for kind, row in table.items() if row.waits}  # type: ignore[misc]
+        waiting = [row.function.__qualname__ for row in table.values() if row.waits] + _waiting_hooks(cls)
+        if waiting and cls.tier == "taskless":
+            raise DefinitionError(
+                f"{cls.__name__} says tier = 'taskless', and {', '.join(waiting)} is async def: "
+                f"make it a def, or leave the choice of the tier to the runtime"
+            )
+        cls.taskless = not waiting and cls.tier != "task"
 
     def on_start(self) -> StartReply | Awaitable[StartReply]:
         """Get ready to serve; the actor is started when this returns.  May be `async def`.
@@ -147,6 +166,26 @@ class Actor:
         A crash report shows the state of a class only if the class has this hook.
         """
         return attributes(self)
+
+
+async def returned(actor: Actor, value: T | Awaitable[T]) -> T:
+    """Return what a hook returned, waiting for it where the hook is `async def`."""
+    if value is None or not inspect.isawaitable(value):
+        return value
+    if type(actor).taskless:
+        if inspect.iscoroutine(value):
+            value.close()
+        raise DefinitionError(
+            f"a hook of {type(actor).__name__} returned something to wait for and is no async def: "
+            f"a task-less actor cannot wait; make it async def, or say tier = 'task' in the class"
+        )
+    return await value
+
+
+def _waiting_hooks(cls: type[Actor]) -> list[str]:
+    """Return the hooks of a class that are `async def`, also under a decorator."""
+    hooks = {name: inspect.unwrap(getattr(cls, name)) for name in _HOOKS}
+    return [f"{cls.__name__}.{name}" for name, hook in hooks.items() if inspect.iscoroutinefunction(hook)]
 
 
 def _table(cls: type[Actor]) -> dict[type[object], Handler]:

@@ -25,10 +25,10 @@ from holdfast.runtime.life import Life
 from holdfast.runtime.loop import Loop
 from holdfast.runtime.mailbox import StopMark
 from holdfast.runtime.outcomes import KILLED, Crash, Outcome
+from holdfast.runtime.tiers import come_to_life
 
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
-    from holdfast.runtime.backend import TaskHandle
     from holdfast.runtime.liveness import LivenessSpec
     from holdfast.runtime.registry import Slot
     from holdfast.runtime.system import System
@@ -40,9 +40,9 @@ class Cell:
     """An incarnation: start it, ask it to stop, wait for its end, kill it."""
 
     __slots__ = (
-        "_factory", "_holdings", "_killed", "_requested", "_scope", "_sentence", "_starter", "_task",
-        "_waiters", "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "life",
-        "loop", "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
+        "_factory", "_holdings", "_killed", "_life", "_requested", "_sentence", "_starter", "_waiters",
+        "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "loop",
+        "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -73,11 +73,9 @@ class Cell:
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
         self.loop.liveness = liveness
-        self.life = Life(self)
         self._holdings: Holdings | None = None
         self._factory = factory
-        self._scope = system.backend.scope()
-        self._task: TaskHandle | None = None
+        self._life: Life | None = None
         self._requested: Literal["", "restart", "final"] = ""
         self._killed = False
         self._sentence: Crash | None = None
@@ -89,6 +87,12 @@ class Cell:
     def running(self) -> bool:
         """Whether its start hook has returned and it has not been asked to end."""
         return self.slot.cell is self and self.slot.running
+
+    @property
+    def life(self) -> Life:
+        """What it lives through, from its start on."""
+        assert self._life is not None, "it was never started"
+        return self._life
 
     @property
     def question(self) -> Pending | None:
@@ -135,10 +139,13 @@ class Cell:
         if system.closing and self.parent is None:
             self._refuse_start(system.closed_error())
         self._take_slot()
-        await self._wait_started(timeout)
-        if self.life.start_error is not None:
-            raise StartFailed(slot.path, self.life.start_error) from self.life.start_error
-        return self.life.reply
+        life = self._life = come_to_life(self, self._factory)
+        if self._killed:
+            life.cancel()
+        await self._wait_started(life, timeout)
+        if life.start_error is not None:
+            raise StartFailed(slot.path, life.start_error) from life.start_error
+        return life.reply
 
     def _take_slot(self) -> None:
         slot = self.slot
@@ -152,15 +159,20 @@ class Cell:
         else:
             self.system.cell_started(self)
 
-    async def _wait_started(self, timeout: float | None) -> None:
+    async def _wait_started(self, life: Life, timeout: float | None) -> None:
         system = self.system
+        life.start()
+        if life.announced or self.ended:
+            await system.pump.breathe()
+            return
         # A supervisor waits for its child's hooks: a hook that asks the supervisor would wait for ever.
         self._starter = starter = Waiter(waiting_cell(), self.slot)
         deadline = None
         if timeout is not None:
-            deadline = system.deadlines.add(system.now() + timeout, lambda: self._start_expired(timeout))
+            deadline = system.deadlines.add(
+                system.now() + timeout, lambda: self._start_expired(life, timeout)
+            )
         try:
-            system.spawn(self.life.run, self.slot.path)
             await starter.sleep()
         finally:
             self._starter = None
@@ -171,13 +183,13 @@ class Cell:
     def _refuse_start(self, reason: Exception) -> None:
         self.outcome = Crash(reason)
         self.ended = True
-        self.life.emit_start_failed(reason)
+        Life(self, None).emit_start_failed(reason)
         raise StartFailed(self.slot.path, reason) from reason
 
-    def _start_expired(self, timeout: float) -> None:
-        if self.life.announced or self.life.leaving:
+    def _start_expired(self, life: Life, timeout: float) -> None:
+        if life.announced or life.leaving:
             return  # the starter has been woken, its task has not had its turn yet
-        self.life.start_error = StartTimeout(self.slot.path, timeout)
+        life.start_error = StartTimeout(self.slot.path, timeout)
         self.kill()
         # A hook that shields itself must not hold up whoever waits for the start.
         self.system.deadlines.add(self.system.now() + self.system.kill_grace, self._start_wedged)
@@ -254,7 +266,8 @@ class Cell:
         self._killed = True
         self.loop.killed = True
         self.loop.signal()
-        self._scope.cancel()
+        if self._life is not None:
+            self._life.cancel()
 
     def condemn(self, reason: Exception) -> None:
         """End it because it has failed without raising: as by a kill, but the outcome is a crash.
@@ -266,7 +279,7 @@ class Cell:
         self._sentence = Crash(reason)
         self.loop.killed = True
         self.loop.signal()
-        self._scope.cancel()
+        self.life.cancel()
         self.system.deadlines.add(self.system.now() + self.system.kill_grace, self._outlived)
 
     def _outlived(self) -> None:
@@ -344,8 +357,8 @@ class Cell:
         return "\n".join([self.own_stack(), *(task.stack() for task in tasks)])
 
     def own_stack(self) -> str:
-        """Return where its own task stands, innermost frame last."""
-        return "" if self._task is None else self._task.stack()
+        """Return where its own task stands, innermost frame last; empty for what has no task."""
+        return self.life.stack()
 
     # -- control, ahead of the mail ------------------------------------------------------------------
 

@@ -119,6 +119,7 @@ async def _close(system: System, leave: anyio.Event, *, exit_when_wedged: bool) 
         system.seams.exit_process(EXIT_WEDGED)
     system.events.close()
     system.alarm.close()
+    system.pump.close()
     leave.set()
     if wedged:
         raise StopDeadlineExceeded(system.stop_deadline, wedged)

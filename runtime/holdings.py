@@ -88,21 +88,13 @@ class Holdings:
         """Claim the question being answered: the answer comes later."""
         cell = self._cell
         pending = cell.question
-        if pending is None or pending.claimed:
+        if pending is None or pending.claims is not None:
             raise DefinitionError(
                 f"reply_later() is called once, in the handler of a question; {cell.slot.path} is "
                 + ("not answering one" if pending is None else "answering one that is claimed already")
             )
-        pending.claimed = True
+        pending.claims = self._tokens
         self._tokens[pending] = None
-        asker = pending.on_done
-
-        def on_done() -> None:
-            self._tokens.pop(pending, None)
-            if asker is not None:
-                asker()
-
-        pending.on_done = on_done
         return ReplyToken(cell.system.counters, pending)
 
     # -- questions asked without waiting

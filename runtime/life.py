@@ -1,4 +1,7 @@
-"""What one incarnation lives through in its own task: hooks, mail, and the taking down of what it started.
+"""What one incarnation lives through: hooks, mail, and the taking down of what it started.
+
+This is the part that both tiers share; who drives it is in `task.py` (a task of
+its own) and in `pump.py` (the one task that all task-less actors share).
 
 Every exception of an actor ends here and becomes an outcome; none reaches the
 nursery, which all actors share, so that a task that cannot be ended pins nobody.
@@ -13,13 +16,11 @@ an exception:
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime import crash
-from holdfast.runtime.asks import Caller, set_caller
-from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply
+from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply, returned
 from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
 from holdfast.runtime.mailbox import Notice
@@ -37,9 +38,9 @@ class Life:
 
     __slots__ = ("_actor", "_cell", "_reported", "announced", "leaving", "reply", "start_error")
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, actor: Actor | None) -> None:
         self._cell = cell
-        self._actor: Actor | None = None
+        self._actor = actor
         self._reported: Crash | None = None
         self.announced = False
         """Whether the start hook has returned: only then its end is told to others than the starter."""
@@ -48,63 +49,59 @@ class Life:
         self.reply: StartReply = None
         self.start_error: BaseException | None = None
 
-    async def run(self) -> None:
-        set_caller(Caller(self._cell, in_loop=True))
-        self._cell._task = self._cell.system.backend.current_task()
-        outcome: Outcome | None = None
-        try:
-            with self._cell._scope:
-                outcome = await self._live()
-        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
-            # A cancelled scope lets through what clean-up raised beside the cancellation.
-            outcome = self._judge(error)
-        forced = self._cell.forced_outcome
-        if forced is not None:
-            if isinstance(outcome, Crash):
-                self._report(outcome)
-            outcome = forced
-        assert outcome is not None, "only a killed or condemned body returns nothing"
-        await self._end(outcome)
+    # -- what the two tiers do in their own ways
 
-    async def _live(self) -> Outcome:
+    def start(self) -> None:
+        """Have the start hook run, and then the mail handled."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Cut short whatever waits: the cell was killed."""
+
+    def stack(self) -> str:
+        """Return where its code stands, innermost frame last; empty for what has no task."""
+        return ""
+
+    @property
+    def cancel_called(self) -> bool:
+        """Whether a cancellation of this very life was requested."""
+        return False
+
+    # -- from the start to the stop hook
+
+    async def begin(self) -> Outcome | None:
+        """Run the start hook and announce it; an outcome when there is nothing to serve."""
+        actor = self._actor
+        assert actor is not None
         try:
-            await self._begin()
+            actor.context = self._cell.context
+            self._cell.slot.mailbox.configure(type(actor).mailbox)
+            reply = await returned(actor, actor.on_start())
+            if reply is not None and not isinstance(reply, Ignore | Info):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise DefinitionError(
+                    f"on_start of {self._cell.slot.path} returns None, IGNORE or Info(...), got {reply!r}"
+                )
+            self.reply = reply
         except BaseException as error:
-            if self._cell._scope.cancel_called:
+            if self.cancel_called:
                 raise
-            outcome = self._judge(error)
-            self.start_error = outcome.exception
-            return outcome
-        if isinstance(self.reply, Ignore):
+            return self.start_failed(error)
+        if isinstance(reply, Ignore):
             return NORMAL
         self._announce()
-        assert self._actor is not None
-        try:
-            ended = await self._cell.loop.serve(self._actor)
-        except BaseException as error:
-            if self._cell._scope.cancel_called:
-                raise
-            ended = self._judge(error)
-            self._settle_message(ended)
-        self._cancel_child_tasks()
-        return await self._finish(ended)
+        return None
 
-    async def _begin(self) -> None:
-        path = self._cell.slot.path
-        actor = self._cell._factory()
-        if not isinstance(actor, Actor):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DefinitionError(
-                f"the factory of {path} returns an Actor, got {type(actor).__name__}: {actor!r}"
-            )
-        self._actor = actor
-        actor.context = self._cell.context
-        self._cell.slot.mailbox.configure(type(actor).mailbox)
-        reply = actor.on_start()
-        if inspect.isawaitable(reply):
-            reply = await reply
-        if reply is not None and not isinstance(reply, Ignore | Info):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise DefinitionError(f"on_start of {path} returns None, IGNORE or Info(...), got {reply!r}")
-        self.reply = reply
+    def start_failed(self, error: BaseException) -> Outcome:
+        """Take what the factory or the start hook raised as the outcome, and as the starter's to know."""
+        outcome = self.judge(error)
+        self.start_error = outcome.exception
+        return outcome
+
+    def crashed(self, error: BaseException) -> Outcome:
+        """Take what a handler or a child task raised as the outcome."""
+        outcome = self.judge(error)
+        self._settle_message(outcome)
+        return outcome
 
     def _announce(self) -> None:
         slot = self._cell.slot
@@ -118,23 +115,22 @@ class Life:
         self.announced = True
         self._cell._tell_starter()
 
-    async def _finish(self, outcome: Outcome) -> Outcome:
-        """Run the stop hook; what it raises becomes the outcome (S19)."""
+    async def finish(self, outcome: Outcome) -> Outcome:
+        """Cancel the child tasks and run the stop hook; what it raises becomes the outcome (S19)."""
         assert self._actor is not None
+        self._cancel_child_tasks()
         if type(self._actor).on_stop is Actor.on_stop:
             return outcome
         self._cell.in_hook = True
         try:
-            waiting = self._actor.on_stop(outcome)
-            if inspect.isawaitable(waiting):
-                await waiting
+            await returned(self._actor, self._actor.on_stop(outcome))
         except BaseException as error:
-            if self._cell._scope.cancel_called:
+            if self.cancel_called:
                 raise
-            return self._judge(error)
+            return self.judge(error)
         return outcome
 
-    def _judge(self, error: BaseException) -> Crash:
+    def judge(self, error: BaseException) -> Crash:
         return crash.judge(self._cell.system, self._cell.slot.path, error)
 
     def _report(self, outcome: Crash) -> None:
@@ -148,8 +144,17 @@ class Life:
 
     # -- the end -------------------------------------------------------------------------------------
 
-    async def _end(self, outcome: Outcome) -> None:
-        """Take everything down that this incarnation had, then tell who must know."""
+    async def end(self, outcome: Outcome | None) -> None:
+        """Take everything down that this incarnation had, then tell who must know.
+
+        It waits for nothing where no children and no child tasks are left.
+        """
+        forced = self._cell.forced_outcome
+        if forced is not None:
+            if isinstance(outcome, Crash):
+                self._report(outcome)
+            outcome = forced
+        assert outcome is not None, "only a killed or condemned body returns nothing"
         self.leaving = True
         try:
             await self._end_what_it_started(outcome)
@@ -213,14 +218,14 @@ class Life:
             self._cell.loop.failure = failure
             self._cell.loop.signal()
         else:
-            self._tell(self._judge(failure), None)
+            self._tell(self.judge(failure), None)
 
     def _count_late_failure(self, outcome: Outcome) -> Outcome:
         """Return the outcome with what a child task made of its cancellation, as if `on_stop` had (S19)."""
         failure, self._cell.loop.failure = self._cell.loop.failure, None
         if failure is None:
             return outcome
-        late = self._judge(failure)
+        late = self.judge(failure)
         if outcome.orderly:
             return late
         self._tell(late, None)
@@ -234,7 +239,7 @@ class Life:
     def _settle_message(self, outcome: Outcome) -> None:
         """Fail the question being handled, and make a dead letter of the message: it is not handled again."""
         loop = self._cell.loop
-        if loop.question is not None and not loop.question.claimed:
+        if loop.question is not None and loop.question.claims is None:
             loop.question.fail(ActorCrashed(self._cell.slot.path, outcome))
         loop.question = None
         if isinstance(outcome, Crash):

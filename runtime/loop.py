@@ -1,25 +1,26 @@
-"""The loop of one incarnation: it takes messages from the slot's queue and hands them to handlers.
+"""The mail of one incarnation: messages are taken from the slot's queue and handed to handlers.
 
 Messages are handled in batches bounded by time; each is popped immediately
 before its handler, with no await between, so that a cancellation loses none and
 doubles none.  What overtakes the mail (kill, stop for a restart, suspend,
 drain, inspection) sets one flag that is looked at after every message.
+
+Both tiers handle their mail with this one `batch`: a task awaits it, the pump
+runs it through, for where all handlers are plain `def` it never waits.
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
-import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from holdfast.runtime.behavior import Actor
+from holdfast.runtime.behavior import Actor, returned
 from holdfast.runtime.control_lane import ControlLane, ControlRequest
 from holdfast.runtime.errors import NoHandler
 from holdfast.runtime.mailbox import Notice, Question, StopMark, StopRequest, Tick
 from holdfast.runtime.messages import InjectedFault
-from holdfast.runtime.observation import Tap, Unseen
+from holdfast.runtime.observation import Unseen
 from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from holdfast.runtime.backend import Parker
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.liveness import LivenessSpec
+    from holdfast.runtime.mailbox import Consumer
     from holdfast.runtime.registry import Slot
     from holdfast.runtime.system import System
 
@@ -36,7 +38,6 @@ __all__ = ["Loop"]
 # it doubles while it takes less than half the slice and shrinks when it takes more.
 QUANTUM_FIRST = 8
 QUANTUM_MAX = 1024
-SLICE = 0.000_4
 
 Hold: TypeAlias = Literal["", "suspended", "draining", "drained"]
 
@@ -45,19 +46,23 @@ class Loop:
     """The mail of one incarnation being handled."""
 
     __slots__ = (
-        "_attention", "_drain_waiters", "_hold", "_lane", "_parker", "_slot", "_stop_now", "_system",
-        "failure", "incarnation", "killed", "liveness", "message", "own_stop", "question",
+        "_drain_waiters", "_lane", "_quantum", "_slot", "_stop_now", "_system", "attention", "consumer",
+        "failure", "hold", "incarnation", "killed", "liveness", "message", "own_stop", "question", "stamp",
     )  # fmt: skip
 
     def __init__(self, system: System, slot: Slot, incarnation: int) -> None:
         self._system = system
         self._slot = slot
-        self._parker: Parker = system.backend.parker()
-        self._attention = False
-        self._hold: Hold = ""
+        self.attention = False
+        """Whether something that overtakes the mail waits to be seen to."""
+        self.hold: Hold = ""
+        """Why the mail is held back."""
         self._stop_now = False
         self._drain_waiters: list[Parker] | None = None
         self._lane: ControlLane | None = None
+        self._quantum = QUANTUM_FIRST
+        self.consumer: Consumer | None = None
+        """Who takes the batches, to be woken; nobody before the start."""
         self.incarnation = incarnation
         self.message: object = None
         """What is being handled right now; still set when the handler failed."""
@@ -69,6 +74,8 @@ class Loop:
         self.killed = False
         self.liveness: LivenessSpec | None = None
         """How long a handler may take; what the child spec says until the loop serves."""
+        self.stamp = 0.0
+        """When the latest batch ended."""
 
     @property
     def cell(self) -> Cell | None:
@@ -80,13 +87,14 @@ class Loop:
 
     def signal(self) -> None:
         """Have the loop look up before its next message."""
-        self._attention = True
+        self.attention = True
         self._slot.mailbox.consumer = None
-        self._parker.unpark()
+        if self.consumer is not None:
+            self.consumer.unpark()
 
     def look_up(self) -> None:
         """End the batch after the present handler."""
-        self._attention = True
+        self.attention = True
 
     def stop_now(self) -> None:
         """End after the present handler; the mail stays."""
@@ -95,25 +103,25 @@ class Loop:
 
     def let_go(self) -> None:
         """Handle mail again: a final stop still drains it.  A drain that has not begun is called off."""
-        self._hold = ""
+        self.hold = ""
         self.tell_drained()
         self.signal()
 
     def suspend(self) -> None:
         """Hold the mail back after the present handler."""
-        if not self._hold:
-            self._hold = "suspended"
+        if not self.hold:
+            self.hold = "suspended"
             self.signal()
 
     @property
     def held(self) -> bool:
         """Whether the mail is held back."""
-        return bool(self._hold)
+        return bool(self.hold)
 
     @property
     def suspended(self) -> bool:
         """Whether `suspend` holds the mail back, and not a drain."""
-        return self._hold == "suspended"
+        return self.hold == "suspended"
 
     def control(self, request: ControlRequest[object]) -> None:
         """Have a request served before the next message, also while the mail is held back."""
@@ -129,13 +137,13 @@ class Loop:
 
     async def drain(self) -> None:
         """Have `on_drain` run after the present handler, then hold the mail; return when that is done."""
-        if self._hold == "drained":
+        if self.hold == "drained":
             return
         parker = self._system.backend.parker()
         if self._drain_waiters is None:
             self._drain_waiters = []
         self._drain_waiters.append(parker)
-        self._hold = "draining"
+        self.hold = "draining"
         self.signal()
         try:
             await parker.park()
@@ -149,102 +157,9 @@ class Loop:
             parker.unpark()
         self._drain_waiters = None
 
-    # -- the loop
-
-    async def serve(self, actor: Actor) -> Outcome:
-        """Handle mail until something ends the actor; raises what a handler or a child task raised."""
-        backend = self._system.backend
-        now = self._system.now
-        checkpoint = backend.checkpoint
-        slot = self._slot
-        mailbox = slot.mailbox
-        queue = mailbox.queue
-        at_once = type(actor).at_once.get
-        awaited = type(actor).awaited.get
-        tap: Tap | None = None
-        item: object = None
-        latest: type[object] = type(None)
-        function: Callable[..., object] | None = None
-        handler: Callable[..., Awaitable[object]] | None = None
-        quantum = QUANTUM_FIRST
-        vigil = self._system.vigil
-        busy = vigil.busy if vigil.watches(self, type(actor)) else None
-        while True:
-            attention = self._attention
-            if attention:
-                outcome = await self._attend(actor)
-                if outcome is not None:
-                    return outcome
-                continue
-            depth = len(queue)
-            if not depth:
-                await self._wait_for_mail()
-                continue
-            mailbox.high_water = max(mailbox.high_water, depth)
-            if slot.tap is not tap:  # switched on or off: looked at once a batch, and paid for only when on
-                tap, latest = slot.tap, type(None)
-                table = type(actor) if tap is None else Unseen
-                at_once, awaited = table.at_once.get, table.awaited.get
-            batch = min(depth, quantum)
-            started = now()
-            if busy is not None:  # once for a batch: see vigil.py
-                busy[self] = started if batch == 1 else math.inf
-                if vigil.idle:
-                    vigil.arm()
-            try:
-                for done in range(1, batch + 1):
-                    item = queue.popleft()
-                    kind = type(item)
-                    if kind is not latest:  # mail comes in runs of one type
-                        latest, function, handler = kind, at_once(kind), awaited(kind)
-                    if function is not None:
-                        function(actor, item)
-                    else:
-                        # While it waits others must see what it handles; a plain def lets nobody in.
-                        self.message = item
-                        if handler is not None:
-                            await handler(actor, item)
-                            if mailbox.senders:
-                                mailbox.admit_senders()  # their time runs while handlers wait
-                        elif await self._open(actor, item):
-                            self.message = None
-                            slot.handled += done
-                            return SHUTDOWN
-                    if self._attention:
-                        batch = done
-                        break
-            except BaseException:
-                self.message = item
-                raise
-            self.message = item = None  # an idle actor keeps no message alive
-            slot.handled += batch
-            if mailbox.senders:
-                mailbox.admit_senders()
-            took = now() - started
-            if took > SLICE:
-                quantum = max(1, int(quantum * SLICE / took))
-            elif batch == quantum and took < SLICE / 2:
-                quantum = min(QUANTUM_MAX, quantum * 2)
-            if queue:
-                await checkpoint()  # else it parks, which is a cancel point and lets others run too
-
-    async def _wait_for_mail(self) -> None:
-        mailbox = self._slot.mailbox
-        if mailbox.senders:
-            mailbox.admit_senders()
-            if mailbox.queue:
-                return
-        mailbox.consumer = self._parker
-        try:
-            await self._parker.park()
-        finally:
-            mailbox.consumer = None
-
-    async def _attend(self, actor: Actor) -> Outcome | None:
-        """See to what overtakes the mail; an outcome ends the loop."""
-        self._attention = False
-        while self.killed:
-            await self._parker.park()  # until the cancellation comes: no message is handled after a kill
+    async def attend(self, actor: Actor) -> Outcome | None:
+        """See to what overtakes the mail; an outcome ends the loop, and a failed child task is raised."""
+        self.attention = False
         if self.failure is not None:
             failure, self.failure = self.failure, None
             raise failure
@@ -254,23 +169,87 @@ class Loop:
             return SHUTDOWN
         if self._lane is not None:
             self._lane.serve(actor)
-            if self._attention:
+            if self.attention:
                 return None  # a request asked for more than itself: look again
-        if self._hold == "draining":
+        if self.hold == "draining":
             await self._drain(actor)
-        elif self._hold:
-            await self._parker.park()
-            self._attention = True
         return None
 
     async def _drain(self, actor: Actor) -> None:
-        waiting = actor.on_drain()
-        if inspect.isawaitable(waiting):
-            await waiting
-        if self._hold == "draining":
-            self._hold = "drained"
+        await returned(actor, actor.on_drain())
+        if self.hold == "draining":
+            self.hold = "drained"
         self.tell_drained()
-        self._attention = True
+
+    # -- the mail
+
+    @property
+    def single(self) -> bool:
+        """Whether the next batch is of one message."""
+        return self._quantum == 1 or len(self._slot.mailbox.queue) == 1
+
+    async def batch(self, actor: Actor, started: float, time_slice: float) -> Outcome | None:
+        """Handle what waits, as much of it as fits into the slice; an outcome ends the loop.
+
+        It waits for nothing but `async def` handlers, and raises what a handler raised.
+        How much fits is learnt: `started` is the present time, and `stamp` says when it ended.
+        """
+        slot = self._slot
+        mailbox = slot.mailbox
+        queue = mailbox.queue
+        # An observer switched on or off is looked at once a batch, and paid for only when on.
+        table = type(actor) if slot.tap is None else Unseen
+        at_once = table.at_once.get
+        awaited = table.awaited.get
+        latest: type[object] = type(None)
+        function: Callable[..., object] | None = None
+        handler: Callable[..., Awaitable[object]] | None = None
+        # As deep as it is now: one that tells itself does not keep the others waiting for ever.
+        batch = depth = len(queue)
+        mailbox.high_water = max(mailbox.high_water, depth)
+        if depth > self._quantum:
+            batch = self._quantum
+        item: object = None
+        try:
+            for done in range(1, batch + 1):
+                item = queue.popleft()
+                kind = type(item)
+                if kind is not latest:  # mail comes in runs of one type
+                    latest, function, handler = kind, at_once(kind), awaited(kind)
+                if function is not None:
+                    function(actor, item)
+                else:
+                    # While it waits others must see what it handles; a plain def lets nobody in.
+                    self.message = item
+                    if handler is not None:
+                        await handler(actor, item)
+                        if mailbox.senders:
+                            mailbox.admit_senders()  # their time runs while handlers wait
+                    elif await self._open(actor, item):
+                        self.message = None
+                        slot.handled += done
+                        return SHUTDOWN
+                if self.attention:
+                    batch = done
+                    break
+        except BaseException:
+            self.message = item
+            raise
+        self.message = item = None  # an idle actor keeps no message alive
+        slot.handled += batch
+        if mailbox.senders:
+            mailbox.admit_senders()
+        self._learn(batch, started, time_slice)
+        return None
+
+    def _learn(self, batch: int, started: float, time_slice: float) -> None:
+        """Settle how many messages the next batch takes."""
+        self.stamp = ended = self._system.now()
+        took = ended - started
+        if took > time_slice:
+            self._quantum = max(1, int(self._quantum * time_slice / took))
+        elif batch == self._quantum and took < time_slice / 2:
+            self._quantum = min(QUANTUM_MAX, batch * 2)
 
     async def _open(self, actor: Actor, item: object) -> bool:
         """Handle what has no handler of its own, or is observed; True at the mark of a final stop."""
@@ -331,7 +310,7 @@ class Loop:
         else:
             value = await type(actor).awaited[kind](actor, message)
         self.question = None
-        if pending.claimed:
+        if pending.claims is not None:
             # This loop is free again: whoever waits for the token waits for no handler of this actor.
             pending.leave_graph()
         elif not pending.resolve(value):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -21,10 +21,9 @@ from holdfast.runtime.errors import DefinitionError, MailboxFull
 
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
-    from holdfast.runtime.backend import Parker
     from holdfast.runtime.outcomes import Outcome
 
-__all__ = ["Envelope", "Mailbox", "MailboxSpec", "Notice", "Parcel", "Policy", "Question", "Tick"]
+__all__ = ["Consumer", "Envelope", "Mailbox", "MailboxSpec", "Notice", "Parcel", "Policy", "Question", "Tick"]
 
 Policy: TypeAlias = Literal["wait", "reject", "drop_oldest", "drop_newest"]
 _POLICIES = ("wait", "reject", "drop_oldest", "drop_newest")
@@ -68,6 +67,14 @@ class MailboxSpec:
             raise DefinitionError(f"a mailbox's policy is one of {', '.join(_POLICIES)}, got {self.policy!r}")
         if self.on_restart not in {"keep", "discard"}:
             raise DefinitionError(f"on_restart is 'keep' or 'discard', got {self.on_restart!r}")
+
+
+class Consumer(Protocol):
+    """Who takes the mail: a parked task, or the actor's place at the pump."""
+
+    def unpark(self) -> None:
+        """There is mail; twice is once."""
+        ...
 
 
 class Envelope:
@@ -157,7 +164,8 @@ class Mailbox:
         self.policy: Policy = "wait"
         # capacity + the runtime's own items in the queue; far below zero when closed.
         self.limit = self.capacity
-        self.consumer: Parker | None = None
+        self.consumer: Consumer | None = None
+        """Whom to wake at the next mail; nobody while the mail is being handled anyway."""
         self.senders: deque[Question | Parcel] | None = None
         """What waits for room, in the order in which it came; only where the policy is `wait`."""
         self.high_water = 0

@@ -13,6 +13,7 @@ from holdfast.runtime.asks import Pending, Waiter, check_cycle, waiting_cell
 from holdfast.runtime.errors import ActorGone, NotRunning
 from holdfast.runtime.mailbox import Parcel, Question
 from holdfast.runtime.messages import Message, Request
+from holdfast.runtime.pump import PumpedLife
 
 if TYPE_CHECKING:
     from holdfast.runtime.cell import Cell
@@ -67,6 +68,8 @@ class Ref:
         asker = waiting_cell()
         pending = self._pending(None, timeout, asker)
         await self._wait(pending, Parcel(message, pending), asker)
+        if pending.error is not None:
+            pending.raise_error()
 
     async def ask(self, request: Request[R], *, timeout: float = ASK_TIMEOUT) -> R:
         """Ask and wait for the answer, never longer than the question being handled here may take.
@@ -79,8 +82,34 @@ class Ref:
         """
         asker = waiting_cell()
         pending = self._pending(type(request).__name__, timeout, asker)
-        await self._wait(pending, Question(request, pending), asker)
+        question = Question(request, pending)
+        # An idle actor without a task answers here and now, in the task of the asker.
+        if not (isinstance(self._slot.mailbox.consumer, PumpedLife) and await self._answered(question)):
+            await self._wait(pending, question, asker)
+        if pending.error is not None:
+            pending.raise_error()
         return pending.value  # type: ignore[return-value]  # Request[R] types it
+
+    async def _answered(self, question: Question) -> bool:
+        """Have an idle task-less actor take its turn with the question; False when it was not asked.
+
+        It may answer later all the same (`reply_later`): that is waited for as always.
+        """
+        slot = self._slot
+        await slot.system.pump.breathe()
+        life = slot.mailbox.consumer
+        if not isinstance(life, PumpedLife) or not slot.system.pump.free:
+            return False  # something came while others had their turns
+        slot.mailbox.consumer = None
+        slot.mailbox.queue.append(question)
+        slot.system.pump.take(life)
+        pending = question.pending
+        if not pending.done:
+            # Claimed by a reply token: its loop is free, and the wait is no edge of the graph.
+            waiter = Waiter(None if pending.claims is not None else waiting_cell(), slot)
+            pending.waiter, pending.on_done = waiter, waiter.wake
+            await self._sleep(pending, waiter)
+        return True
 
     def _pending(self, question: str | None, timeout: float, asker: Cell | None) -> Pending:
         """Return what waits until the deadline, or refuse a wait that could never end."""
@@ -115,20 +144,22 @@ class Ref:
             else:
                 mailbox.tell(sent)
             if not pending.done:
-                pending.deadline = slot.system.deadlines.add(pending.when, pending.expire)
-                await waiter.sleep()
+                await self._sleep(pending, waiter)
         except BaseException:
             pending.withdraw()
             raise
         finally:
             if in_line:
                 mailbox.leave_line(sent)
-        error, pending.error = pending.error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # held by a frame of its own traceback, it would live until the next collection
+
+    async def _sleep(self, pending: Pending, waiter: Waiter) -> None:
+        """Wait until it is done, at its deadline at the latest."""
+        pending.deadline = self._slot.system.deadlines.add(pending.when, pending.expire)
+        try:
+            await waiter.sleep()
+        except BaseException:
+            pending.withdraw()
+            raise
 
     def __repr__(self) -> str:
         return f"<Ref {self._slot.path} {self._slot.state}>"

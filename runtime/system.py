@@ -23,6 +23,7 @@ from holdfast.runtime.mailbox import Question
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import Outcome
 from holdfast.runtime.portal import Portal
+from holdfast.runtime.pump import Pump
 from holdfast.runtime.ref import Ref
 from holdfast.runtime.registry import Registry
 from holdfast.runtime.seams import Seams
@@ -100,6 +101,8 @@ class System:
         self.on_fatal: Callable[[], None] | None = None
         self.alarm = self.backend.alarm(self.deadlines.fire, nursery)
         self.deadlines.attach(self.alarm)
+        self.pump = Pump(self)
+        nursery.start_soon(self.pump.run, name=f"{name}.pump")
         self.portal = Portal(self)
         """The way in for code on other threads."""
 

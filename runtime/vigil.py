@@ -85,8 +85,13 @@ class Vigil:
         self._interval = min(self._interval, spec.shortest)
         return True
 
-    def arm(self) -> None:
-        """Look after a while: somebody has begun to handle something."""
+    def note(self, loop: Loop, now: float) -> None:
+        """A loop begins a batch."""
+        self.busy[loop] = now if loop.single else math.inf
+        if self.idle:
+            self._arm()
+
+    def _arm(self) -> None:
         self.idle = False
         self._sweep_at = self._system.now() + self._interval
         self._set(self._sweep_at)

@@ -138,7 +138,9 @@ class Relay(Actor):
 
 
 class Keeper(Actor):
-    """The parent of cells; it notes the ends that it is told of."""
+    """The parent of cells; it notes the ends that it is told of.  A task, like every supervisor."""
+
+    tier = "task"
 
     def __init__(self) -> None:
         self.ended: list[Ended] = []

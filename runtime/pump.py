@@ -1,0 +1,235 @@
+"""The tier of task-less actors: one task, the pump, gives all of them their turns.
+
+An actor whose handlers and hooks are all plain `def` never waits, so it needs no
+task: its turn is one batch of its mail, run through in the pump's task.  A
+message from one to another costs no turn of the scheduler, an idle actor holds
+no stack, and a crash is an end and a new start, nothing more.
+
+Fairness is by time: an actor hands on after a slice, the pump after a tick.
+Newly woken actors come first; one that used up its quantum goes to the back,
+and the back gets at least one turn in each tick.
+
+What it starts may outlive the turn: where children or child tasks have to be
+waited for, the end of a task-less actor is run in a task for just that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, TypeVar
+
+from holdfast.runtime.asks import Caller, set_caller
+from holdfast.runtime.life import Life
+from holdfast.runtime.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from holdfast.runtime.behavior import Actor
+    from holdfast.runtime.cell import Cell
+    from holdfast.runtime.system import System
+
+__all__ = ["Pump", "PumpedLife", "run_through"]
+
+T = TypeVar("T")
+
+# How long one actor may hold on, and how long all may before other tasks have their turns.
+SLICE = 0.000_1
+TICK = 0.000_2
+
+# Turns in a tick, for when no time passes (in simulation): what a tick holds of the shortest ones.
+TURNS_MAX = 256
+
+# What is done in place of a turn of the scheduler is followed by a real one every so often.
+BREATH = 16
+
+
+def run_through(coroutine: Coroutine[object, None, T]) -> T:
+    """Run what never waits, here and now, and return what it returned."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        value: T = end.value
+        return value
+    raise AssertionError(f"{coroutine!r} waits, and is run where nothing can")
+
+
+class Pump:
+    """The task that gives task-less actors their turns."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._parker = system.backend.parker()
+        self._asleep = False
+        self._woken: deque[PumpedLife] = deque()
+        self._back: deque[PumpedLife] = deque()
+        self._current: PumpedLife | None = None
+        self._closed = False
+        self._breath = 0
+
+    def wake(self, life: PumpedLife) -> None:
+        """Give an actor a turn soon, ahead of those that used up their last one."""
+        self._woken.append(life)
+        if self._asleep:
+            self._asleep = False
+            self._parker.unpark()
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody has a turn right now: a handler is never entered from inside a handler."""
+        return self._current is None
+
+    def take(self, life: PumpedLife) -> None:
+        """Give an idle actor its turn here and now, in the task of whoever asks it; only while `free`."""
+        life.queued = True
+        self._turn(life, self._system.now())
+        if self._back and self._asleep:
+            self._asleep = False
+            self._parker.unpark()
+
+    async def breathe(self) -> None:
+        """Stand for a turn of the scheduler where something was done without one: a cancel point.
+
+        Every 16th is a real one, so that who never has to wait does not keep others waiting.
+        """
+        self._breath += 1
+        if self._breath >= BREATH:
+            self._breath = 0
+            await self._system.backend.checkpoint()
+        else:
+            await self._system.backend.checkpoint_if_cancelled()
+
+    def close(self) -> None:
+        """End the task; every actor has ended."""
+        self._closed = True
+        self._asleep = False
+        self._parker.unpark()
+
+    async def run(self) -> None:
+        """Give turns until the system has ended."""
+        backend = self._system.backend
+        while not self._closed:
+            try:
+                if self._woken or self._back:
+                    self._tick()
+                    await backend.checkpoint()
+                else:
+                    self._asleep = True
+                    await self._parker.park()
+            except backend.cancelled:
+                if not backend.is_stray_cancellation():
+                    raise
+                backend.forgive_cancellation()  # asyncio lets anyone cancel any task
+            except BaseException as error:  # noqa: BLE001 - Ctrl-C in the middle of the kernel, or a bug of it
+                self._system.abort(error)
+
+    def _tick(self) -> None:
+        """Give turns for the time of a tick."""
+        woken, back = self._woken, self._back
+        present = self._system.now()
+        end = present + TICK
+        waited = back.popleft() if back else None
+        if waited is not None:
+            present = self._turn(waited, present)
+        for _ in range(TURNS_MAX):
+            if present >= end:
+                return
+            if woken:
+                life = woken.popleft()
+            elif back:
+                life = back.popleft()
+            else:
+                return
+            present = self._turn(life, present)
+
+    def _turn(self, life: PumpedLife, present: float) -> float:
+        self._current = life
+        due = True
+        try:
+            due = life.turn(present)
+        finally:
+            # What is raised here is not the actor's, which is judged in its turn: it is Ctrl-C in
+            # the middle of the kernel, and the actor must get the turns that it still needs.
+            self._current = None
+            if due:
+                self._back.append(life)
+        return life.stamp
+
+
+class PumpedLife(Life):
+    """A life in turns; it is the consumer of its mailbox itself."""
+
+    __slots__ = ("queued",)
+
+    def __init__(self, cell: Cell, actor: Actor) -> None:
+        super().__init__(cell, actor)
+        cell.loop.consumer = self
+        self.queued = False
+        """Whether it has a turn, or waits for one."""
+
+    def start(self) -> None:
+        """Run the start hook, in the task of the starter."""
+        outcome = run_through(self.begin())
+        if outcome is not None:
+            self._end(outcome)
+        elif self._due():
+            self.unpark()
+
+    def unpark(self) -> None:
+        """There is something to do: have a turn, one at a time."""
+        if not self.queued:
+            self.queued = True
+            self._cell.system.pump.wake(self)
+
+    @property
+    def stamp(self) -> float:
+        """When its latest turn with mail ended."""
+        return self._cell.loop.stamp
+
+    def turn(self, present: float) -> bool:
+        """Take one batch, or see to what overtakes the mail; True when another turn is due at once."""
+        actor = self._actor
+        if actor is None or self.leaving:
+            return False
+        loop = self._cell.loop
+        outcome: Outcome | None = None
+        try:
+            if loop.attention or loop.hold:
+                loop.stamp = present
+                outcome = self._cell.forced_outcome if loop.killed else run_through(loop.attend(actor))
+            else:
+                outcome = run_through(loop.batch(actor, present, SLICE))
+        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
+            outcome = self.crashed(error)
+        if outcome is None:
+            self.queued = due = self._due()
+            return due
+        self._end(outcome if loop.killed else run_through(self.finish(outcome)))
+        return False
+
+    def _due(self) -> bool:
+        """Whether there is something to do; if not, the next message or signal says so."""
+        loop = self._cell.loop
+        if loop.attention:
+            return True
+        if loop.hold:
+            return False
+        mailbox = self._cell.slot.mailbox
+        if mailbox.senders:
+            mailbox.admit_senders()
+        if mailbox.queue:
+            return True
+        mailbox.consumer = self
+        return False
+
+    def _end(self, outcome: Outcome) -> None:
+        """End here and now, unless there is something to be waited for."""
+        holdings = self._cell._holdings
+        if self._cell.children or (holdings is not None and holdings.tasks):
+            self.leaving = True
+            self._cell.system.spawn(self._end_in_task, self._cell.slot.path, outcome)
+        else:
+            run_through(self.end(outcome))
+
+    async def _end_in_task(self, outcome: Outcome) -> None:
+        set_caller(Caller(self._cell, in_loop=True))
+        await self.end(outcome)
