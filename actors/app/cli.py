@@ -14,7 +14,7 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -39,6 +39,14 @@ Control = Annotated[
 Hub = Annotated[bool, Parameter(name="--hub", negative="", help="The tree of the embedded hub instead.")]
 Watch = Annotated[bool, Parameter(name="--watch", negative="", help="Draw it anew until interrupted.")]
 Interval = Annotated[float, Parameter(name="--interval", help="Seconds between two looks, with --watch.")]
+Seconds = Annotated[float | None, Parameter(name="--seconds", help="End after this many seconds.")]
+Subtree = Annotated[
+    bool,
+    Parameter(name="--subtree", negative="", help="All below PATH as well, and what starts there later."),
+]
+Contents = Annotated[
+    bool, Parameter(name="--contents", negative="", help="Messages and answers as well, secrets masked.")
+]
 Script = Annotated[
     Path | None,
     Parameter(name="--script", help="Another script of faults than the one that ships with the demo."),
@@ -198,22 +206,48 @@ def _watch(control: Path, of: str, interval: float, *, json: bool) -> int:
 @app.command
 def events(*, control: Control = None, json: Json = False) -> int:
     """Follow what happens in the daemon, one line an event, until interrupted."""
-    from holdfast.actors.app.display import console, form_line
+    return _follow(control, "events", {}, json=json)
 
-    out = console()
 
-    async def follow() -> int:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_reader_left, nursery.cancel_scope)
-            async for event in stream_daemon(_control(control), "events", seams=Seams()):
-                if json:
-                    _print(event)
-                else:
-                    out.print(form_line(msgspec.convert(event, dict[str, object])))
-            nursery.cancel_scope.cancel()
-        return ExitStatus.CLEAN
+@app.command
+def inspect(path: str, /, *, control: Control = None, json: Json = False) -> int:
+    """Show one actor: its counts, its state with secrets masked, its latest events."""
+    from holdfast.actors.app.display import show_actor
 
-    return _in_trio(follow)
+    found = _ask(control, "inspect", path=path)
+    return _print(found) if json else show_actor(found)
+
+
+@app.command
+def trace(
+    path: str,
+    /,
+    *,
+    seconds: Seconds = None,
+    subtree: Subtree = False,
+    contents: Contents = False,
+    control: Control = None,
+    json: Json = False,
+) -> int:
+    """Follow an actor's messages, one line each: taken, handled, answered, crashed; until interrupted."""
+    if seconds is not None and not seconds > 0:
+        return _complain(f"--seconds is a number above 0, got {seconds:g}", ExitStatus.USAGE)
+    arguments = {"path": path, "seconds": seconds, "subtree": subtree, "contents": contents}
+    return _follow(control, "trace", arguments, json=json)
+
+
+@app.command
+def suspend(path: str, /, *, control: Control = None, json: Json = False) -> int:
+    """Have an actor hold its mail back until it is resumed; what comes meanwhile waits."""
+    found = _ask(control, "suspend", path=path)
+    return _print(found) if json else _say(f"suspended {path}")
+
+
+@app.command
+def resume(path: str, /, *, control: Control = None, json: Json = False) -> int:
+    """Have a suspended actor handle its mail again, in order."""
+    found = _ask(control, "resume", path=path)
+    return _print(found) if json else _say(f"resumed {path}")
 
 
 @app.command
@@ -260,6 +294,26 @@ def demo(*, script: Script = None, json: Json = False) -> int:
     from holdfast.actors.app.demo import run_demo
 
     return _in_trio(functools.partial(run_demo, script, json=json))
+
+
+def _follow(control: Path | None, verb: str, arguments: Mapping[str, object], *, json: bool) -> int:
+    """Print what the daemon streams, one line an item, until it ends or the reader goes away."""
+    from holdfast.actors.app.display import console, form_line
+
+    out = console()
+
+    async def follow() -> int:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_until_reader_left, nursery.cancel_scope)
+            async for item in stream_daemon(_control(control), verb, seams=Seams(), **arguments):
+                if json:
+                    _print(item)
+                else:
+                    out.print(form_line(msgspec.convert(item, dict[str, object])))
+            nursery.cancel_scope.cancel()
+        return ExitStatus.CLEAN
+
+    return _in_trio(follow)
 
 
 async def _wait_released(control: Path) -> bool:

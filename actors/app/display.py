@@ -24,6 +24,7 @@ __all__ = [
     "describe",
     "event_line",
     "form_line",
+    "show_actor",
     "show_status",
     "show_tree",
     "style_of",
@@ -135,6 +136,17 @@ def tree_text(tree: TreeNode) -> Text:
 def show_tree(tree: object) -> int:
     """Print a tree that came over the control socket."""
     console().print(tree_text(msgspec.convert(tree, TreeNode)))
+    return ExitStatus.CLEAN
+
+
+def show_actor(actor: object) -> int:
+    """Print what `inspect` answered: the counts, the state, the latest events."""
+    out = console()
+    rows = msgspec.convert(actor, dict[str, object])
+    events = msgspec.convert(rows.pop("events"), list[dict[str, object]])
+    show_status(rows)
+    for event in events:
+        out.print(form_line(event))
     return ExitStatus.CLEAN
 
 

@@ -14,6 +14,7 @@ import attrs
 import msgspec
 
 from holdfast.actors.app.display import describe
+from holdfast.actors.app.inspecting import inspecting_verbs
 from holdfast.actors.auth.messages import GetAuthState
 from holdfast.actors.client.events import event_form
 from holdfast.actors.client.facade import Client
@@ -55,6 +56,7 @@ def daemon_verbs(door: DaemonDoor) -> Verbs:
     """Return the verbs of one daemon."""
     client = door.client
     system = client.system
+    systems = [system, *(other for other, _root in door.other_trees.values())]
 
     async def status(_arguments: Mapping[str, object]) -> object:
         return {
@@ -106,6 +108,7 @@ def daemon_verbs(door: DaemonDoor) -> Verbs:
         "stop": stop,
         "crash": crash,
         "send": send,
+        **inspecting_verbs(systems, door.started_at),
     }
 
 

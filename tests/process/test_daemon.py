@@ -106,6 +106,26 @@ def test_an_actor_that_does_not_exist_cannot_be_restarted_and_the_error_says_so(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_an_actor_is_inspected_suspended_resumed_and_traced_by_its_path(daemon: Daemon) -> None:
+    path = "holdfast/session/delivery"
+    told = daemon.command("inspect", path, "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    picture = msgspec.json.decode(told.stdout)
+    assert (field(picture, "path"), field(picture, "status")) == (path, "running")
+    assert field(picture, "state")
+    shown = daemon.command("inspect", path).stdout
+    assert "actor:started" in shown
+    assert "handled" in shown
+
+    assert daemon.command("suspend", path).stdout == f"suspended {path}\n"
+    assert field(daemon.ask("inspect", path=path), "suspended") is True
+    assert daemon.command("resume", path).stdout == f"resumed {path}\n"
+    assert field(daemon.ask("inspect", path=path), "suspended") is False
+
+    traced = daemon.command("trace", "holdfast-hub", "--subtree", "--seconds", "0.2", "--json")
+    assert (traced.returncode, traced.stderr) == (0, "")
+
+
 def test_the_reader_of_events_may_leave_and_the_command_ends_without_a_word(daemon: Daemon) -> None:
     with subprocess.Popen(
         [*HOLDFAST, "events", "--json"],

@@ -58,13 +58,14 @@ SURVIVAL = [f"S-V{row}.{column}" for row in range(1, 9) for column in COLUMNS if
 GUARANTEES = [
     *(f"S-A{number}" for number in range(1, 14)),
     "S-L1",
+    *(f"S-N{number}" for number in range(1, 6)),
     *(f"S-O{number}" for number in range(1, 7)),
     *(f"S-B{number}" for number in range(1, 13)),
     *(f"S-T{number}" for number in range(1, 7)),
     *(f"S-W{number}" for number in range(1, 8)),
     *(f"S-H{number}" for number in range(1, 9)),
     *(f"S-X{number}" for number in range(1, 8)),
-    *(f"S-C{number}" for number in range(1, 10)),
+    *(f"S-C{number}" for number in range(1, 11)),
     *(f"S-I{number}" for number in range(1, 7)),
     *(f"S-K{number}" for number in range(1, 4)),
 ]
