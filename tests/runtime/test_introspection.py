@@ -10,6 +10,7 @@ from holdfast.runtime import (
     Actor,
     ActorGone,
     AskCycle,
+    AskTimeout,
     HoldfastError,
     InspectionTimeout,
     InvalidTimeout,
@@ -162,3 +163,40 @@ async def test_an_actor_that_inspects_itself_from_a_handler_is_refused_at_once()
         assert "navel -> navel" in said
         assert not system.inspect(navel).suspended
         assert system.inspect("other").suspended
+
+
+class Counter(Actor):
+    """All its handlers are plain: it has no task of its own."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @handles(HoldYourself)
+    def add(self, _message: HoldYourself) -> str:
+        self.count += 1
+        return str(self.count)
+
+
+@both_backends
+async def test_an_actor_without_a_task_is_suspended_shown_observed_and_stopped_like_any_other() -> None:
+    # S17, S21, S22, S23, S-A12
+    async with open_system() as system:
+        counter = await system.start("counter", Counter)
+        inspection = system.inspect(counter)
+        inspection.start_statistics()
+        await inspection.suspend()
+
+        with pytest.raises(AskTimeout):
+            await counter.ask(HoldYourself(), timeout=1.0)
+        assert await inspection.get_state() == {"count": 0}
+        assert await inspection.replace_state(lambda _state: {"count": 40}) == {"count": 40}
+        await inspection.resume()
+
+        assert await counter.ask(HoldYourself()) == "41"
+        await settled()
+        counted = inspection.statistics().messages
+        assert counted is not None
+        assert (counted.messages_in, counted.messages_out) == (1, 1)
+        await inspection.stop(timeout=1.0)
+        with pytest.raises(ActorGone):
+            await inspection.get_state()

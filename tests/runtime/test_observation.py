@@ -83,9 +83,9 @@ async def test_a_subtree_is_traced_with_the_actors_that_come_later_and_after_res
     async with open_system() as system:
         parent = await keeper(system)
         await parent.start("a", lambda: Scribe([]))
-        await system.start("keeperish", lambda: Scribe([]))
         trace = system.inspect("keeper").trace(traced.append, subtree=True)
         await parent.start("b", lambda: Scribe([]))
+        await system.start("keeperish", lambda: Scribe([]))
 
         system.ref("keeper/a").tell(Fail())
         await settled()
