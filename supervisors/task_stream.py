@@ -106,15 +106,18 @@ class TaskStream(Generic[I, T]):
         self._taken = 0
         self._out: dict[Job, tuple[int, I | None]] = {}
         """The jobs whose items are not handed out yet, in the order of the inputs."""
-        self._closed = False
+        self._closed = self._busy = False
         self._thread = LoopThread()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> StreamItem[I, T]:
+        if self._busy:
+            raise RuntimeError("a stream of tasks has one reader: make a stream for each")
         if self._closed:
             raise StopAsyncIteration
+        self._busy = True
         try:
             await self._fill()
             if not self._out:
@@ -123,6 +126,8 @@ class TaskStream(Generic[I, T]):
         except BaseException:
             self.close()
             raise
+        finally:
+            self._busy = False
 
     async def _fill(self) -> None:
         while self._inputs is not None and len(self._out) < self._concurrency:
