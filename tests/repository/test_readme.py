@@ -18,10 +18,10 @@ PROMISE = re.compile(r"^\s*print\(.*\)  # (.+)$", flags=re.MULTILINE)
 
 
 def test_the_readme_has_an_example_of_each_of_the_three_uses() -> None:
-    assert (len(SCRIPTS), len(TESTS)) == (2, 1)
+    assert (len(SCRIPTS), len(TESTS)) == (3, 1)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=["runtime", "client"])
+@pytest.mark.parametrize("script", SCRIPTS, ids=["runtime", "tasks", "client"])
 def test_an_example_prints_what_it_promises(script: str, tmp_path: Path) -> None:
     promised = PROMISE.findall(script)
     assert promised, "an example shows what it prints"

@@ -34,7 +34,12 @@ _ROW = re.compile(r"^\| (?P<id>[A-Z][\w.-]*) \| (?P<decision>[^|]+) \| (?P<tests
 _NAMED = re.compile(r"`(?P<path>[\w/]+\.py)::(?P<name>test_\w+)`")
 _GUARANTEE = re.compile(r"\*\*(S-[A-Z]+\d*)\b")
 
-RULES = [*(f"R{number}" for number in range(1, 50)), "R14b", "W1", "W2", "W3"]
+RULES = [
+    *(f"R{number}" for number in range(1, 50)),
+    *("R14b", "W1", "W2", "W3"),
+    *(f"T{number}" for number in range(1, 7)),
+    *(f"G{number}" for number in range(1, 8)),
+]
 
 # What the first landing of the client has; the others are later issues'.
 BEHAVIOURS = [
@@ -61,6 +66,9 @@ GUARANTEES = [
     *(f"S-N{number}" for number in range(1, 6)),
     *(f"S-O{number}" for number in range(1, 7)),
     *(f"S-B{number}" for number in range(1, 13)),
+    *(f"S-G{number}" for number in range(1, 4)),
+    *(f"S-J{number}" for number in range(1, 7)),
+    *("S-P1", "S-P2"),
     *(f"S-T{number}" for number in range(1, 7)),
     *(f"S-W{number}" for number in range(1, 8)),
     *(f"S-H{number}" for number in range(1, 9)),
