@@ -55,6 +55,7 @@ from holdfast.runtime.events import (
     HandlerSlow,
     ObserverRemoved,
     TaskWedged,
+    ThreadBlocked,
     event_name,
 )
 from holdfast.runtime.identity import InvalidName
@@ -93,6 +94,7 @@ from holdfast.runtime.secret import REDACTED, Secret
 from holdfast.runtime.statistics import ActorStatistics, MessageStatistics
 from holdfast.runtime.system import Statistics, System
 from holdfast.runtime.tracing import EventStream, Subscription
+from holdfast.runtime.watchdog import WatchdogSpec
 
 __all__ = [
     "ANY",
@@ -192,10 +194,12 @@ __all__ = [
     "SystemClosed",
     "SystemWallClock",
     "TaskWedged",
+    "ThreadBlocked",
     "Trace",
     "UnixAddress",
     "Unresponsive",
     "WallClock",
+    "WatchdogSpec",
     "WrongThread",
     "event_name",
     "iso_timestamp",

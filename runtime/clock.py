@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from typing import Protocol
 
-__all__ = ["Clock", "SystemWallClock", "WallClock", "iso_timestamp"]
+__all__ = ["Clock", "SystemWallClock", "WallClock", "iso_timestamp", "monotonic"]
 
 
 class Clock(Protocol):
@@ -20,6 +20,10 @@ class Clock(Protocol):
     def now(self) -> float:
         """Return the present time in seconds."""
         ...
+
+
+monotonic = time.monotonic
+"""The machine's monotonic seconds, for threads that run beside a loop and its clock."""
 
 
 class WallClock(Protocol):

@@ -7,7 +7,7 @@ however it comes, is the ordered stop of everything under one overall deadline.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -15,8 +15,9 @@ import anyio
 from holdfast.runtime.backend import current_backend
 from holdfast.runtime.errors import StopDeadlineExceeded
 from holdfast.runtime.liveness import LivenessSpec
-from holdfast.runtime.seams import Seams
+from holdfast.runtime.seams import Seams, say_at_once
 from holdfast.runtime.system import System
+from holdfast.runtime.watchdog import WatchdogSpec, watched
 
 __all__ = ["open_system"]
 
@@ -43,6 +44,8 @@ async def open_system(
     kill_grace: float = KILL_GRACE,
     exit_when_wedged: bool = False,
     liveness: LivenessSpec = LIVENESS,
+    watchdog: WatchdogSpec | None = None,
+    say: Callable[[str], None] = say_at_once,
 ) -> AsyncGenerator[System]:
     """Open an actor system for the length of an ``async with`` body.
 
@@ -52,6 +55,10 @@ async def open_system(
     concurrency, unless `exit_when_wedged` ends the process with status 70.
     KeyboardInterrupt, SystemExit or MemoryError inside an actor cancel the body
     and are raised here.
+
+    `liveness` is for actors whose spec and class say nothing.  `watchdog` runs a thread
+    that reports whoever blocks this one, with `say` at once (from that thread) and as
+    an event, `thread:blocked`, when the loop is free again; None runs none.
     """
     world = seams if seams is not None else Seams()
     failure: BaseException | None = None
@@ -61,10 +68,10 @@ async def open_system(
             body = anyio.CancelScope()
             system.on_fatal = body.cancel
             try:
-                with body:
+                with watched(system, watchdog, say), body:
                     yield system
             finally:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True), watched(system, watchdog, say):
                     await _close(system, leave, exit_when_wedged=exit_when_wedged)
                 if system.fatal is not None:
                     raise system.fatal  # whatever the cancelled body has made of it

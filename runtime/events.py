@@ -23,6 +23,7 @@ __all__ = [
     "ObserverRemoved",
     "SubscriberRemoved",
     "TaskWedged",
+    "ThreadBlocked",
     "event_name",
 ]
 
@@ -169,6 +170,25 @@ class ObserverRemoved(Event, frozen=True):
     observer: str
     reason: str
     at: float
+
+
+class ThreadBlocked(Event, frozen=True):
+    """The event loop's thread was blocked, and is free again; nothing else ran meanwhile."""
+
+    path: str | None
+    """Whose code held it; None when no actor was among its frames."""
+    incarnation: int | None
+    message_type: str | None
+    """What it was handling; None in a hook or a child task."""
+    seconds: float
+    stack: str
+    """Where it stood when it was looked at."""
+    at: float
+
+    def __str__(self) -> str:
+        over = f" in its handler of {self.message_type}" if self.message_type else ""
+        who = f"{self.path} (incarnation {self.incarnation}){over}" if self.path else "code of no actor"
+        return f"{who} blocked the thread for {self.seconds:.3g} s; nothing else ran"
 
 
 class SubscriberRemoved(Event, frozen=True):

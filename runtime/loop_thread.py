@@ -26,17 +26,18 @@ class NotLoopThread(HoldfastError, RuntimeError):
 class LoopThread:
     """The thread in which it was made."""
 
-    __slots__ = ("_ident",)
+    __slots__ = ("ident",)
 
     def __init__(self) -> None:
-        self._ident = threading.get_ident()
+        self.ident = threading.get_ident()
+        """Its number among the threads of the process."""
 
     @property
     def here(self) -> bool:
         """Whether this code runs in it."""
-        return threading.get_ident() == self._ident
+        return threading.get_ident() == self.ident
 
     def check(self, what: str) -> None:
         """Raise `NotLoopThread` elsewhere."""
-        if threading.get_ident() != self._ident:
+        if threading.get_ident() != self.ident:
             raise NotLoopThread(what)

@@ -15,6 +15,8 @@ import random
 import socket
 import ssl
 import stat
+import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar, TypeVarTuple
@@ -25,7 +27,7 @@ import trio
 
 from holdfast.runtime.address import Address, AnyAddress, UnixAddress
 from holdfast.runtime.backend import current_backend
-from holdfast.runtime.clock import Clock, SystemWallClock, WallClock
+from holdfast.runtime.clock import Clock, SystemWallClock, WallClock, monotonic
 from holdfast.runtime.errors import HoldfastError
 
 __all__ = [
@@ -33,10 +35,12 @@ __all__ = [
     "Listen",
     "Listener",
     "OpenStore",
+    "Repeat",
     "Seams",
     "StoreUnreadable",
     "Threads",
     "open_store",
+    "say_at_once",
 ]
 
 T = TypeVar("T")
@@ -87,6 +91,40 @@ class Threads(Protocol):
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run in a worker thread; a cancelled wait waits for the thread all the same."""
         ...
+
+
+class Repeat(Protocol):
+    """Looks from outside: what the watchdog needs, which must run although the event loop does not."""
+
+    def __call__(self, fn: Callable[[float], None], interval: float, name: str) -> Callable[[], None]:
+        """Call `fn` with monotonic seconds every `interval` in a thread, until the result is called."""
+        ...
+
+
+# For a round of the thread that is under way when it is ended; it is a daemon thread, so nobody has to wait.
+REPEAT_END = 1.0
+
+
+def _repeat(fn: Callable[[float], None], interval: float, name: str) -> Callable[[], None]:
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(interval):
+            fn(monotonic())
+
+    def end() -> None:
+        ended.set()
+        thread.join(REPEAT_END)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return end
+
+
+def say_at_once(text: str) -> None:
+    """Write a line to stderr, from any thread, also while the event loop is blocked."""
+    sys.stderr.write(f"holdfast: {text.rstrip()}\n")
+    sys.stderr.flush()
 
 
 class StoreUnreadable(HoldfastError):
@@ -235,6 +273,9 @@ class Seams:
     listen: Listen = _listen
     store: OpenStore = open_store
     threads: Threads = attrs.field(factory=_LoopThreads)
+    repeat: Repeat = _repeat
+    """Runs what must not stand still with the event loop; used where a watchdog is asked for."""
+
     exit_process: Callable[[int], None] = os._exit
     """Ends the process without clean-up: the last resort against a wedged task."""
 

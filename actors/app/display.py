@@ -15,7 +15,7 @@ from rich.text import Text
 
 from holdfast.actors.app.terminal import PipeConsole, plain
 from holdfast.actors.client.events import event_form, event_payload
-from holdfast.runtime import CrashReported, DeadLetter, Event, HandlerSlow, TaskWedged
+from holdfast.runtime import CrashReported, DeadLetter, Event, HandlerSlow, TaskWedged, ThreadBlocked
 from holdfast.runtime.daemon import ExitStatus
 from holdfast.supervisors import Report, TreeNode, render_tree
 
@@ -40,6 +40,7 @@ _STYLES = (
     ("crash:", "bold red"),
     ("task:wedged", "bold red"),
     ("handler:slow", "bold yellow"),
+    ("thread:blocked", "bold red"),
     ("dead:letter", "dim"),
     ("supervisor:gave_up", "bold red"),
     ("supervisor:full_restart", "bold magenta"),
@@ -70,7 +71,7 @@ def describe(event: Event) -> str:
             return str(event)
         case DeadLetter():
             return f"{event.message_type} to {event.path}: {event.why}"
-        case HandlerSlow():
+        case HandlerSlow() | ThreadBlocked():
             return str(event)
         case TaskWedged():
             return f"{event.path} cannot be ended; it goes on at {event.stack.strip().splitlines()[-2:]}"

@@ -74,7 +74,7 @@ async def run_daemon(options: RunOptions) -> int:
         async with (
             stop_signals(world) as asked,
             _configured(options, world) as (live, hub),
-            open_client(live, seams=world, exit_when_wedged=True) as client,
+            open_client(live, seams=world, exit_when_wedged=True, watch_thread=True) as client,
         ):
             status = await _Daemon(options, client, live, hub, asked).run()
     _say("stopped")

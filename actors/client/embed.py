@@ -44,6 +44,7 @@ async def open_client(
     seams: Seams | None = None,
     http: Callable[[], httpx2.AsyncBaseTransport] | None = None,
     exit_when_wedged: bool = False,
+    watch_thread: bool = False,
 ) -> AsyncGenerator[Client]:
     """Run a client for the length of the body; it connects when `connect()` is called.
 
@@ -51,6 +52,7 @@ async def open_client(
     ...}, "auth": {...}}``), or what `load` returned.  Raises `ConfigurationError` with
     all problems at once, `StoreUnreadable`, or `StartFailed`.  `http` replaces the
     transport of HTTP calls (a simulation's); the default goes through `seams.connect`.
+    `watch_thread` runs a thread that reports on stderr whoever blocks this one.
     """
     live = _live(configuration)
     world = seams if seams is not None else Seams()
@@ -73,7 +75,11 @@ async def open_client(
         )
         limits = live.current.supervision
         async with open_system(
-            seams=world, stop_deadline=limits.stop_deadline, exit_when_wedged=exit_when_wedged
+            seams=world,
+            stop_deadline=limits.stop_deadline,
+            exit_when_wedged=exit_when_wedged,
+            liveness=limits.liveness(),
+            watchdog=limits.watchdog() if watch_thread else None,
         ) as system:
             root = await start_tree(system, topology(system, own))
             client = Client(system, root, siblings(system), lambda: _settings(live))

@@ -22,7 +22,7 @@ from holdfast.actors.logger.messages import Level
 from holdfast.actors.logger.settings import LoggerSettings
 from holdfast.actors.reconnect.settings import ReconnectSettings
 from holdfast.actors.socket.settings import SocketSettings
-from holdfast.runtime import HoldfastError
+from holdfast.runtime import HoldfastError, LivenessSpec, WatchdogSpec
 
 __all__ = [
     "ENVIRONMENT_DEFAULTS",
@@ -141,13 +141,33 @@ class SupervisionSettings:
     """For handlers in flight and for writing everything out, before a full restart."""
     stop_deadline: float = 10.0
     """For the whole tree to stop."""
+    slow_handler: float = 10.0
+    """After which a handler is reported, with its stack: twice as long as a question waits."""
+    hung_handler: float = 60.0
+    """After which an actor that is still in one handler has failed and is restarted."""
+    blocked_thread: float = 2.0
+    """After which `holdfast run` reports whoever blocks the thread: a fifth of the heartbeat."""
+    blocked_exit: float | None = None
+    """After which it ends the process for that, with status 70; None never."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(SupervisionSettings):
+            if field.name == "blocked_exit":
+                continue
             if not field.name.endswith("_intensity"):
                 _above_zero("supervision", self, field.name)
             elif getattr(self, field.name) < 0:
                 raise InvalidSetting(f"supervision.{field.name}", "0 or more", getattr(self, field.name))
+        self.liveness()
+        self.watchdog()
+
+    def liveness(self) -> LivenessSpec:
+        """Return how long handlers may take where their class says nothing."""
+        return LivenessSpec(slow=self.slow_handler, hung=self.hung_handler)
+
+    def watchdog(self) -> WatchdogSpec:
+        """Return how long the thread may be blocked."""
+        return WatchdogSpec(blocked=self.blocked_thread, exit_after=self.blocked_exit)
 
 
 def _above_zero(section: str, settings: object, name: str) -> None:

@@ -23,8 +23,14 @@ WORLD = {
     # Parsing one, and making one of the entropy seam's bytes: nothing is drawn here.
     "uuid": {"actors/hub/avatar_api.py", "actors/hub/avatar_sessions.py"},
     # Locks between the loop and a writing thread of the threads seam, and between the loop and the threads of
-    # its users; the third compares the number of its thread with the loop's.  No thread is started.
-    "threading": {"actors/logger/sinks.py", "runtime/loop_thread.py", "runtime/portal.py"},
+    # its users; the third compares the number of its thread with the loop's.  The seams start one, for
+    # what must not stand still with the loop.
+    "threading": {
+        "actors/logger/sinks.py",
+        "runtime/loop_thread.py",
+        "runtime/portal.py",
+        "runtime/seams.py",
+    },
     "asyncio": {"runtime/backend.py", "runtime/testing/harness.py"},
     "subprocess": set[str](),
 }

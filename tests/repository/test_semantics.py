@@ -64,6 +64,7 @@ GUARANTEES = [
     *(f"S-A{number}" for number in range(1, 14)),
     "S-L1",
     *(f"S-N{number}" for number in range(1, 6)),
+    "S-L2",
     *(f"S-O{number}" for number in range(1, 7)),
     *(f"S-B{number}" for number in range(1, 13)),
     *(f"S-G{number}" for number in range(1, 4)),
