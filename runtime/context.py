@@ -156,6 +156,8 @@ class Context:
         """Claim the question being handled: answer it with the token, from any later handler or child task.
 
         The handler's return value is ignored then.  If the actor ends first, the question fails at once.
+        A request that was told, not asked, has nobody who waits: its token has expired from the
+        start, and what it is given is dropped and counted.
         """
         return self._cell.holdings.take_token()
 

@@ -88,10 +88,13 @@ class Holdings:
         """Claim the question being answered: the answer comes later."""
         cell = self._cell
         pending = cell.question
-        if pending is None or pending.claims is not None:
+        if pending is None:
+            # The question was told, not asked: it is handled all the same, and its answer reaches nobody.
+            return ReplyToken(cell.system.counters, _nobodys(cell.slot.path))
+        if pending.claims is not None:
             raise DefinitionError(
-                f"reply_later() is called once, in the handler of a question; {cell.slot.path} is "
-                + ("not answering one" if pending is None else "answering one that is claimed already")
+                f"reply_later() is called once for a question; {cell.slot.path} is answering one "
+                f"that is claimed already"
             )
         pending.claims = self._tokens
         self._tokens[pending] = None
@@ -173,3 +176,10 @@ class Holdings:
             pending.on_done = None
             pending.withdraw()
         self._asked.clear()
+
+
+def _nobodys(path: str) -> Pending:
+    """Return a question that nobody waits for."""
+    pending = Pending(path, None, 0.0, 0.0)
+    pending.withdraw()
+    return pending

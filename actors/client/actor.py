@@ -34,7 +34,7 @@ from holdfast.actors.reconnect.messages import (
     Retry,
 )
 from holdfast.actors.socket.messages import GetSocketState
-from holdfast.runtime import Actor, Answer, Down, Ref, ReplyToken, Request, on
+from holdfast.runtime import Actor, Answer, Down, Message, Ref, ReplyToken, Request, on
 
 __all__ = ["ClientActor"]
 
@@ -44,8 +44,15 @@ R = TypeVar("R")
 AVATAR_TIMEOUT = 40.0
 TOKEN_TIMEOUT = 30.0
 
+# A2.7: a link is back within this of the network's return; who asked for it is told then.
+LINK_TIMEOUT = 30.0
+
 # The waiter of what nobody has asked for.
 NOBODY = 0
+
+
+class LinkOverdue(Message, frozen=True):
+    """A note to oneself: the link that was to be mended is not back yet."""
 
 
 class ClientActor(Actor):
@@ -188,7 +195,15 @@ class ClientActor(Actor):
 
     def _retry(self) -> None:
         self._reconnect.tell(Retry())
-        self._step(machine.Mended("websocket", None))
+
+    def _mend_link(self) -> None:
+        self._reconnect.tell(Retry())
+        self.context.after(LINK_TIMEOUT, LinkOverdue(), key="link overdue")
+
+    @on(LinkOverdue)
+    def link_overdue(self, _note: LinkOverdue) -> None:
+        overdue = f"the link was not back within {LINK_TIMEOUT:g} s; it is tried on"
+        self._step(machine.Mended("websocket", overdue))
 
     def _unlink(self) -> None:
         self._reconnect.tell(Disconnect())
@@ -211,6 +226,7 @@ _ORDERS: dict[machine.OrderName, Callable[[ClientActor], None]] = {
     "log_in": ClientActor._log_in,
     "link": ClientActor._link,
     "retry_link": ClientActor._retry,
+    "mend_link": ClientActor._mend_link,
     "unlink": ClientActor._unlink,
     "open_avatar": ClientActor._open_avatar,
     "close_avatar": ClientActor._close_avatar,

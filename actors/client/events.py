@@ -27,6 +27,8 @@ MILLISECONDS: Mapping[str, frozenset[str]] = {
 # How grave an event is in the log, by the start of its name; the longest start that fits decides.
 LEVELS: tuple[tuple[str, Level], ...] = (
     ("crash:", Level.ERROR),
+    ("system:failure", Level.ERROR),
+    ("component:failed", Level.WARN),
     ("task:wedged", Level.ERROR),
     ("supervisor:gave_up", Level.ERROR),
     ("supervisor:child_given_up", Level.ERROR),

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TypeVar
 
 import msgspec
 import trio
@@ -38,16 +37,12 @@ from holdfast.actors.client.messages import (
     DisconnectClient,
     GetClientState,
     MessageUnreadable,
-    RecoverFromError,
-    RecoveryKind,
     RetryLink,
-    SystemStatus,
-    UnknownRecovery,
-    ValidateSystemState,
 )
 from holdfast.actors.client.received import ReceivedMessage, read_message
 from holdfast.actors.client.settings import ClientSettings
 from holdfast.actors.client.topology import Siblings
+from holdfast.actors.client.upkeep import AGAIN_AFTER, Upkeep
 from holdfast.actors.delivery.messages import (
     Append,
     AppendVolatile,
@@ -65,19 +60,12 @@ from holdfast.runtime import (
     AskTimeout,
     Event,
     HoldfastError,
-    Ref,
-    Request,
     Subscription,
     System,
 )
 from holdfast.supervisors import SupervisorHandle
 
 __all__ = ["Client", "ReceivedMessage", "SendFailed"]
-
-R = TypeVar("R")
-
-# Asked again this soon after the actor behind a question crashed; its restart takes less.
-AGAIN_AFTER = 0.05
 
 # The states of delivery in which acknowledgements come.
 LINKED = frozenset({"ready", "replaying"})
@@ -97,16 +85,13 @@ class SendFailed(HoldfastError):
         self.id = id
 
 
-class Client:
+class Client(Upkeep):
     """A realtime session, as a program holds it."""
 
     def __init__(
         self, system: System, root: SupervisorHandle, refs: Siblings, settings: Callable[[], ClientSettings]
     ) -> None:
-        self.system = system
-        self.root = root
-        """The tree's root, for those who look into it or restart parts of it."""
-        self._refs = refs
+        super().__init__(system, root, refs)
         self._settings = settings
         self._inbox: deque[Inbound] = deque()
         self._processed = 0
@@ -347,16 +332,6 @@ class Client:
 
     # ---- health ------------------------------------------------------------------------------------
 
-    async def validate_system_state(self) -> SystemStatus:
-        """Look for a lost token and mend it (A4.4)."""
-        return await self._ask_through(self._refs.client, ValidateSystemState, 40.0)
-
-    async def recover_from_error(self, kind: RecoveryKind) -> bool:
-        """Mend one kind of failure; True when it is mended."""
-        if kind not in ("auth_failure", "connection_failure", "avatar_failure"):
-            raise UnknownRecovery(kind)
-        return await self._ask_through(self._refs.client, lambda: RecoverFromError(kind=kind), 40.0)
-
     def events(self, capacity: int = 1024, *, wanted: Callable[[Event], bool] | None = None) -> Subscription:
         """Subscribe to everything that happens, from now on; close the subscription when done.
 
@@ -374,24 +349,3 @@ class Client:
         value = milliseconds << 80 | 0x7 << 76 | (random >> 68) << 64 | 0b10 << 62 | random & ((1 << 62) - 1)
         text = f"{value:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-    async def _ask_through(
-        self, ref: Ref, make: Callable[[], Request[R]], timeout: float, *, crashes: float = float("inf")
-    ) -> R:
-        """Ask again when the actor ends over the question, until the time is over.
-
-        Only for questions that may be asked twice: every one of this facade that goes this way is idempotent.
-        A question over which the actor has crashed `crashes` times is not asked once more.
-        """
-        deadline = self.system.now() + timeout
-        while True:
-            left = deadline - self.system.now()
-            try:
-                return await ref.ask(make(), timeout=max(left, 0.001))
-            except (ActorCrashed, ActorGone) as error:
-                crashes -= isinstance(error, ActorCrashed) and not error.outcome.orderly
-                # A root that has ended is nobody's to restart.
-                ended = self.system.closing or self.root.ref.slot.state == "stopped"
-                if ended or crashes <= 0 or deadline - self.system.now() <= AGAIN_AFTER:
-                    raise
-                await trio.sleep(AGAIN_AFTER)

@@ -9,8 +9,26 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-import attrs
-
+from holdfast.actors.client.facts import (
+    Answer,
+    AvatarAnswered,
+    AvatarClosed,
+    ConnectRequested,
+    DisconnectRequested,
+    Effect,
+    Emit,
+    Fact,
+    Intend,
+    LinkChanged,
+    Mended,
+    Order,
+    OrderName,
+    RecoverRequested,
+    Started,
+    TokenAnswered,
+    Validated,
+    ValidateRequested,
+)
 from holdfast.actors.client.messages import (
     Authenticating,
     CleanupAuth,
@@ -46,6 +64,7 @@ __all__ = [
     "LinkChanged",
     "Mended",
     "Order",
+    "OrderName",
     "RecoverRequested",
     "Started",
     "TokenAnswered",
@@ -55,149 +74,18 @@ __all__ = [
 
 Phase: TypeAlias = Literal["idle", "authenticating", "linking", "opening_avatar", "ready", "disconnecting"]
 
-OrderName: TypeAlias = Literal[
-    "get_token",
-    "log_in",
-    "link",
-    "retry_link",
-    "unlink",
-    "open_avatar",
-    "close_avatar",
-    "validate_token",
-    "authenticate",
-]
-
 # Not yet heard of: an incarnation that comes up in the middle of a session must not take it for closed.
 UNHEARD = LinkState(state="disconnected", generation=0, attempt=0)
+
+# Why a link that nobody wants is not mended.
+NOT_WANTED = "no session is wanted: connect() first"
 
 SOURCES: dict[RecoveryKind, str] = {
     "auth_failure": "auth",
     "connection_failure": "websocket",
     "avatar_failure": "avatar",
 }
-MENDING: dict[str, OrderName] = {"auth": "authenticate", "websocket": "retry_link", "avatar": "open_avatar"}
-
-
-# ---- facts -----------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Started:
-    """A new incarnation; `wanted` is what had been asked of the one before."""
-
-    wanted: bool
-    avatar: bool
-    """Whether an avatar is to be opened with each session."""
-
-
-@attrs.frozen
-class ConnectRequested:
-    waiter: int
-
-
-@attrs.frozen
-class TokenAnswered:
-    """None when there is a token; `final` when asking again will not help."""
-
-    error: str | None
-    final: bool = False
-    status: int | None = None
-
-
-@attrs.frozen
-class LinkChanged:
-    state: LinkState
-    session: str = ""
-
-
-@attrs.frozen
-class AvatarAnswered:
-    error: str | None
-
-
-@attrs.frozen
-class AvatarClosed:
-    """The clean-up at a disconnect is over, one way or the other."""
-
-
-@attrs.frozen
-class DisconnectRequested:
-    waiter: int
-
-
-@attrs.frozen
-class ValidateRequested:
-    waiter: int
-
-
-@attrs.frozen
-class Validated:
-    """Whether there is a good token; `error` when nobody could say."""
-
-    valid: bool
-    error: str = ""
-
-
-@attrs.frozen
-class RecoverRequested:
-    waiter: int
-    kind: RecoveryKind
-
-
-@attrs.frozen
-class Mended:
-    """What came of a recovery."""
-
-    source: str
-    error: str | None
-
-
-Fact: TypeAlias = (
-    Started
-    | ConnectRequested
-    | TokenAnswered
-    | LinkChanged
-    | AvatarAnswered
-    | AvatarClosed
-    | DisconnectRequested
-    | ValidateRequested
-    | Validated
-    | RecoverRequested
-    | Mended
-)
-
-
-# ---- effects ---------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Emit:
-    event: Event
-
-
-@attrs.frozen
-class Order:
-    """Have a subsystem do something."""
-
-    what: OrderName
-
-
-@attrs.frozen
-class Intend:
-    """Remember, above the tree, whether a session is wanted."""
-
-    wanted: bool
-
-
-@attrs.frozen
-class Answer:
-    """Answer a waiting question; an exception is raised at the asker."""
-
-    waiter: int
-    value: object = None
-
-
-Effect: TypeAlias = Emit | Order | Intend | Answer
+MENDING: dict[str, OrderName] = {"auth": "authenticate", "websocket": "mend_link", "avatar": "open_avatar"}
 
 
 # ---- the machine -----------------------------------------------------------------------------------
@@ -234,7 +122,7 @@ class ClientMachine:
             case TokenAnswered():
                 return self._token_answered(fact)
             case LinkChanged():
-                return self._link_changed(fact)
+                return [*self._link_changed(fact), *self._relinked()]
             case AvatarAnswered():
                 return self._avatar_answered(fact.error)
             case AvatarClosed():
@@ -296,6 +184,17 @@ class ClientMachine:
         if fact.state.state == "failed" and self._connecting:
             self.phase = "idle"
             return self._answer_connecting(ConnectFailed("link", fact.state.reason, code=fact.state.code))
+        return []
+
+    def _relinked(self) -> list[Effect]:
+        """Tell whoever waits for the link to be mended, once it is or cannot be."""
+        link = self.link
+        if link.state == "connected":
+            return self._mended(Mended("websocket", None))
+        if link.state == "failed":
+            return self._mended(Mended("websocket", link.reason or "the link has failed for good"))
+        if link.state == "disconnected" and self.phase == "idle":
+            return self._mended(Mended("websocket", NOT_WANTED))
         return []
 
     def _linked(self) -> list[Effect]:
@@ -369,7 +268,7 @@ class ClientMachine:
         running = source in self._recovering
         effects = [] if running else self._begin_recovery(source)
         self._recovering.setdefault(source, []).append(fact.waiter)
-        return effects
+        return [*effects, *(self._relinked() if source == "websocket" else [])]
 
     def _begin_recovery(self, source: str) -> list[Effect]:
         if source in self._recovering:

@@ -92,7 +92,10 @@ class ValidateSystemState(Request[SystemStatus], frozen=True):
 
 
 class RecoverFromError(Request[bool], frozen=True):
-    """Mend one kind of failure; True when it is mended."""
+    """Mend one kind of failure; True when it is mended, else False, and `recovery:failed` says why.
+
+    A connection is mended when the link is up: waited for up to 30 s, and tried on after that.
+    """
 
     kind: RecoveryKind
 

@@ -33,6 +33,7 @@ from holdfast.runtime import Backoff, Ref, System
 from holdfast.supervisors import (
     Budget,
     ChildSpec,
+    Correlation,
     FullRestart,
     OnGiveUp,
     Strategy,
@@ -40,12 +41,26 @@ from holdfast.supervisors import (
     worker,
 )
 
-__all__ = ["ROOT", "Belongings", "Siblings", "siblings", "topology"]
+__all__ = ["COMPONENTS", "ROOT", "Belongings", "Siblings", "siblings", "topology"]
 
 ROOT = "holdfast"
 
 # Between full restarts: the first at once or nearly, a persistent fault at most every 5 s.
 ROOT_BACKOFF = Backoff(initial=0.5, multiplier=2.0, cap=5.0, stable_after=300.0)
+
+
+# A4 and A9 speak of components; these actors are what they are.  `audio` and `voice` have no actor of
+# their own: they are other names of the avatar's.
+COMPONENTS = {
+    "auth": ("session/auth",),
+    "websocket": ("session/link/socket", "session/link/reconnect"),
+    "session": ("session/delivery", "session/client"),
+    "avatar": ("session/avatar",),
+    "audio": ("session/avatar",),
+    "voice": ("session/avatar",),
+    "config": ("foundation/config",),
+    "logger": ("foundation/logger",),
+}
 
 
 @attrs.frozen
@@ -173,5 +188,7 @@ def topology(system: System, own: Belongings) -> ChildSpec:
         budget=Budget(limits.root_intensity, limits.root_period),
         backoff=ROOT_BACKOFF,
         full_restart=FullRestart(drain=limits.drain_deadline, stop=limits.stop_deadline),
+        # A4.5: so many components that fail within so many seconds have one cause.
+        correlate=Correlation(limits.correlated_failures, limits.correlated_window, components=COMPONENTS),
         strict=True,
     )

@@ -137,6 +137,9 @@ class SupervisionSettings:
     link_period: float = 10.0
     avatar_intensity: int = 3
     avatar_period: float = 30.0
+    correlated_failures: int = 3
+    """So many different components that fail within the window lead to one full restart."""
+    correlated_window: float = 5.0
     drain_deadline: float = 5.0
     """For handlers in flight and for writing everything out, before a full restart."""
     stop_deadline: float = 10.0
@@ -151,6 +154,8 @@ class SupervisionSettings:
     """After which it ends the process for that, with status 70; None never."""
 
     def __attrs_post_init__(self) -> None:
+        if self.correlated_failures < 2:
+            raise InvalidSetting("supervision.correlated_failures", "2 or more", self.correlated_failures)
         for field in attrs.fields(SupervisionSettings):
             if field.name == "blocked_exit":
                 continue

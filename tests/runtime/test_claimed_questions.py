@@ -86,3 +86,16 @@ async def test_while_the_handler_that_claimed_it_still_runs_the_circle_is_refuse
             await asker.ask(Later())
         assert system.now() == before, "not by a time-out"
         assert reported.get_nowait() is not None
+
+
+@both_backends
+async def test_a_request_that_was_told_is_handled_and_its_answer_reaches_nobody() -> None:
+    # OTP: a cast of a call; a program that tells what it should ask must not crash who is told
+    async with open_system() as system:
+        clerk = await system.start("clerk", lambda: Clerk(system.ref("asker")))
+        await system.start("asker", lambda: Asker(clerk))
+        clerk.tell(Later())
+        system.ref("asker").tell(Plain())
+        await anyio.sleep(2)
+        assert system.counters.late_replies == 1, "the token's answer; a return value is nobody's business"
+        assert (clerk.slot.incarnation, await clerk.ask(Meanwhile())) == (1, "at once")

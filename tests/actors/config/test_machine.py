@@ -428,6 +428,8 @@ def test_a_url_that_comes_or_goes_is_a_change() -> None:
         ("audio", "buffer_size", 0, "from 1 to a second of samples"),
         ("supervision", "root_intensity", -1, "0 or more"),
         ("supervision", "stop_deadline", 0, "more than 0 s"),
+        ("supervision", "correlated_failures", 1, "2 or more"),
+        ("supervision", "correlated_window", 0, "more than 0 s"),
         ("logging", "linger", "1s", "from 0 to 0.04 s"),
     ],
 )
