@@ -29,6 +29,7 @@ from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import (
     Call,
     DeleteChild,
+    Reconfigure,
     RestartAll,
     RestartChild,
     RestartPath,
@@ -51,6 +52,7 @@ from holdfast.supervisors.plan import (
     Step,
     Stop,
 )
+from holdfast.supervisors.reconfiguration import reconfigure
 from holdfast.supervisors.reports import OrderlyRestart
 from holdfast.supervisors.strategies import to_start, to_stop
 
@@ -208,5 +210,6 @@ _ANSWERS: dict[type[object], Callable[..., Plan]] = {
     DeleteChild: _delete_child,
     RestartPath: _restart_path,
     RestartAll: _restart_all,
+    Reconfigure: reconfigure,
     StopSupervisor: _stop,
 }

@@ -7,7 +7,7 @@ by the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 
 import attrs
@@ -80,6 +80,12 @@ class Child:
     def temporary(self) -> bool:
         return self.spec.restart is Restart.TEMPORARY
 
+    def adopt(self, spec: ChildSpec) -> None:
+        """Take a new spec: it decides from the next start, end or stop on."""
+        if (spec.on_give_up, spec.budget) != (self.spec.on_give_up, self.spec.budget):
+            self.window = own_window(spec)
+        self.spec = spec
+
     @property
     def passing(self) -> bool:
         """Whether a restart of its supervisor does not bring it back."""
@@ -97,10 +103,7 @@ class Children:
     def add(self, id: str, spec: ChildSpec, *, added: bool = False) -> Child:  # noqa: A002 - the domain's word
         """Put a new child at the end of the order."""
         assert id not in self._children, "ids are unique"
-        window = None
-        if spec.on_give_up is OnGiveUp.STOP:
-            window = Window(spec.budget or Budget())
-        child = self._children[id] = Child(id, spec, added=added, window=window)
+        child = self._children[id] = Child(id, spec, added=added, window=own_window(spec))
         return child
 
     def get(self, id: str) -> Child | None:  # noqa: A002
@@ -109,6 +112,10 @@ class Children:
 
     def __getitem__(self, id: str) -> Child:  # noqa: A002
         return self._children[id]
+
+    def arrange(self, first: Iterable[str]) -> None:
+        """Put these children first, in this order, and the others behind them in theirs."""
+        self._children = {name: self._children.pop(name) for name in first} | self._children
 
     def remove(self, id: str) -> None:  # noqa: A002
         """Forget a child."""
@@ -127,3 +134,8 @@ class Children:
 
     def __contains__(self, id: object) -> bool:  # noqa: A002
         return id in self._children
+
+
+def own_window(spec: ChildSpec) -> Window | None:
+    """Return the budget that a child has for itself, if its spec gives it one."""
+    return Window(spec.budget or Budget()) if spec.on_give_up is OnGiveUp.STOP else None

@@ -115,7 +115,11 @@ class NoSuchChild(CallRefused):
 
 
 class AlreadyStarted(CallRefused):
-    """`start_child` with the id of a running child; `ref` is that child's."""
+    """`start_child` with the id of a running child; `ref` is that child's.
+
+    A start hook raises it too, when what it was to start runs already, elsewhere: the caller of
+    `start_child` is told `ref`, which nobody adopts.
+    """
 
     def __init__(self, path: str, child: str, ref: Ref | None) -> None:
         super().__init__(f"{path} already runs a child {child!r}; the new spec was ignored")

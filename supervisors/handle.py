@@ -23,6 +23,7 @@ from holdfast.supervisors.messages import (
     DeleteChild,
     GetSpec,
     GetSupervision,
+    Reconfigure,
     ReportFailure,
     RestartAll,
     RestartChild,
@@ -79,6 +80,22 @@ class Handle:
         reason = describe(error) if isinstance(error, BaseException) else str(error)
         report = ReportFailure(component, reason, at=self.ref.slot.system.now())
         await self.ref.ask(report, timeout=self.timeout)
+
+    async def reconfigure(self, spec: ChildSpec) -> None:
+        """Take over the flags and the children of `spec`, a new declaration of this supervisor under its id.
+
+        Nobody is stopped, started or restarted by it.  Flags hold for the next end: strategy,
+        budget (the attempts made so far still count), automatic shutdown, back-off,
+        `max_children`.  A child that is known takes its new spec, for its next start and stop;
+        a new one is known and stopped (`restart_child` starts it); one that is not in `spec`
+        stays as it is, behind the others in the start order.  A dynamic supervisor's new
+        template holds for the children it has too, except temporary ones.
+
+        It lasts as long as this incarnation: a restart of the supervisor brings back what its
+        parent's spec says, which `reconfigure` of the parent changes.  `SpecError` for what
+        does not fit; nothing has changed then.
+        """
+        await self.ref.ask(Reconfigure(spec), timeout=self.timeout)
 
     async def stop(self) -> None:
         """Stop the supervisor with its children, in order; returns when it is gone.

@@ -46,8 +46,12 @@ class Window:
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        # Never longer than the intensity: the attempt that is one too many is not made, so not kept.
+        # The attempt that is one too many is not made, so not kept: no longer than the largest intensity yet.
         self._times: deque[float] = deque()
+
+    def adopt(self, budget: Budget) -> None:
+        """Judge by another budget from now on; the attempts that were made still count."""
+        self.budget = budget
 
     def charge(self, now: float) -> bool:
         """Count one attempt at `now`; false when it is one too many and must not be made."""
@@ -60,7 +64,7 @@ class Window:
     def left(self, now: float) -> int:
         """Return how many attempts may still be made at `now`."""
         self._forget_old(now)
-        return self.budget.intensity - len(self._times)
+        return max(0, self.budget.intensity - len(self._times))
 
     def clears_in(self, now: float) -> float:
         """Return the seconds until the oldest attempt stops counting; 0 when none counts."""

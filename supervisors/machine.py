@@ -16,7 +16,7 @@ from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, describe, in_wo
 from holdfast.supervisors.child_spec import ChildSpec, Group, Pool
 from holdfast.supervisors.children import Child, Children, State
 from holdfast.supervisors.correlator import Correlator
-from holdfast.supervisors.errors import ChildStartFailed, FailedToStartChild
+from holdfast.supervisors.errors import AlreadyStarted, ChildStartFailed, FailedToStartChild
 from holdfast.supervisors.escalation import outcome_of_giving_up
 from holdfast.supervisors.plan import (
     BringBack,
@@ -276,7 +276,9 @@ class SupervisorMachine:
     def _start_failed(
         self, child: Child, cause: Cause, error: BaseException, now: float, chance: float
     ) -> Plan:
-        refusal = Refuse(ChildStartFailed(self.path, child.id, error))
+        # A start may say that what it was to start runs already, elsewhere: the caller is told where.
+        told = error if isinstance(error, AlreadyStarted) else ChildStartFailed(self.path, child.id, error)
+        refusal = Refuse(told)
         if cause is Cause.ADDED:
             self.children.remove(child.id)
             return Plan((Forget(child.id), refusal), replaces=True)

@@ -26,6 +26,7 @@ __all__ = [
     "DeleteChild",
     "GetSpec",
     "GetSupervision",
+    "Reconfigure",
     "ReportFailure",
     "RestartAll",
     "RestartChild",
@@ -148,6 +149,12 @@ class StopSupervisor(Request[None], frozen=True):
     """Stop all children in reverse order and end; the answer comes just before the end."""
 
 
+class Reconfigure(Request[None], frozen=True):
+    """Take over the flags and children of a new declaration; nobody is stopped or started by it."""
+
+    spec: ChildSpec
+
+
 class WhichChildren(Request[tuple[ChildInfo, ...]], frozen=True):
     """List the children in start order (OTP lists newest first)."""
 
@@ -200,5 +207,6 @@ Call: TypeAlias = (
     | DeleteChild
     | RestartPath
     | RestartAll
+    | Reconfigure
     | StopSupervisor
 )

@@ -68,6 +68,15 @@ class Recovery:
         whole = self.full_restart_under_way and strategy is not Strategy.ONE_FOR_ALL
         return "full restart" if whole else strategy.value
 
+    def adopt(self, group: Group | Pool) -> None:
+        """Go on by other flags: attempts made still count, a delay that has begun is waited out."""
+        if group.backoff != self._group.backoff:
+            self._slowdown = None if group.backoff is None else Slowdown(group.backoff)
+            for child in self.children:
+                child.slowdown = None
+        self._group = group
+        self.window.adopt(group.budget)
+
     def charge(self, child: Child, now: float) -> bool:
         """Charge one attempt; false when it is one too many and must not be made (R15)."""
         if not (child.window or self.window).charge(now):

@@ -11,7 +11,7 @@ queued behind the notice that ended it have no effect on a successor (R44).
 from __future__ import annotations
 
 from holdfast.runtime.asks import ReplyToken
-from holdfast.runtime.behavior import Actor, on
+from holdfast.runtime.behavior import Actor, StartReply, on
 from holdfast.runtime.identity import join, leaf
 from holdfast.runtime.liveness import UNWATCHED
 from holdfast.runtime.mailbox import MailboxSpec
@@ -34,6 +34,7 @@ from holdfast.supervisors.messages import (
     DeleteChild,
     GetSpec,
     GetSupervision,
+    Reconfigure,
     ReportFailure,
     RestartAll,
     RestartChild,
@@ -66,7 +67,7 @@ class Supervisor(Actor):
         self._machine: SupervisorMachine
         self._execution: Execution
 
-    async def on_start(self) -> None:
+    async def on_start(self) -> StartReply:
         """Start all children, one after the other; one that cannot be started fails the whole (R1, R2)."""
         root = self.context.cell.parent is None
         if root:
@@ -76,6 +77,7 @@ class Supervisor(Actor):
         if self._machine.correlator is not None:
             self.context.cell.on_failure_below = self._failed_below
         await self._execution.carry_out(self._machine.start())
+        return None
 
     async def on_stop(self, outcome: Outcome) -> None:
         """Stop all children in reverse order; for good, when this supervisor is not to come back."""
@@ -164,15 +166,24 @@ class Supervisor(Actor):
                     self._execution.instances.keep(step.child, call.arguments)
         await self._execution.carry_out(plan, self._claim())
 
+    async def _call_with_spec(self, call: StartChild | Reconfigure, path: str) -> None:
+        try:
+            if call.spec.group is not None:
+                self._check_numbers(call.spec, path)
+        except ContradictoryTree as contradictions:
+            token = self._claim()
+            if token is not None:
+                token.fail(contradictions)
+            return
+        await self._call(call)
+
     def _claim(self) -> ReplyToken | None:
         """Claim the question; a call that was told, not asked, has nobody to answer."""
         return self.context.reply_later() if self.context.cell.question is not None else None
 
     @on(StartChild)
     async def _start_child(self, call: StartChild) -> None:
-        if call.spec.group is not None:
-            self._check_numbers(call.spec, join(self.context.path, call.spec.id))
-        await self._call(call)
+        await self._call_with_spec(call, join(self.context.path, call.spec.id))
 
     @on(StartInstance)
     async def _start_instance(self, call: StartInstance) -> None:
@@ -197,6 +208,10 @@ class Supervisor(Actor):
     @on(RestartAll)
     async def _restart_all(self, call: RestartAll) -> None:
         await self._call(call)
+
+    @on(Reconfigure)
+    async def _reconfigure(self, call: Reconfigure) -> None:
+        await self._call_with_spec(call, self.context.path)
 
     @on(StopSupervisor)
     async def _stop_supervisor(self, call: StopSupervisor) -> None:
