@@ -16,6 +16,7 @@ from holdfast.runtime.context import Context
 from holdfast.runtime.embed import open_system
 from holdfast.runtime.errors import (
     ActorCrashed,
+    ActorDegraded,
     ActorGone,
     AskCycle,
     AskError,
@@ -106,6 +107,7 @@ __all__ = [
     "UNWATCHED",
     "Actor",
     "ActorCrashed",
+    "ActorDegraded",
     "ActorEnded",
     "ActorGone",
     "ActorStartFailed",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from holdfast.runtime.asks import Waiter, check_cycle, waiting_cell
-from holdfast.runtime.errors import ActorGone, InspectionTimeout
+from holdfast.runtime.errors import InspectionTimeout
 
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
@@ -89,7 +89,7 @@ def running_cell(slot: Slot) -> Cell:
     """
     cell = slot.cell
     if cell is None or cell.ended:
-        raise ActorGone(slot.path, slot.outcome)
+        raise slot.gone()
     asker = waiting_cell()
     if asker is not None:
         check_cycle(asker, slot)

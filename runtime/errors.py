@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActorCrashed",
+    "ActorDegraded",
     "ActorGone",
     "AskCycle",
     "AskError",
@@ -121,6 +122,15 @@ class ActorGone(AskError):
         super().__init__(f"{path} is gone ({reason})")
         self.path = path
         self.outcome = outcome
+
+
+class ActorDegraded(ActorGone):
+    """The actor is switched off: its restarts did not help.  It is tried again in `probe_in` seconds."""
+
+    def __init__(self, path: str, outcome: Outcome | None, probe_in: float) -> None:
+        ended = f"it ended: {outcome}; " if outcome is not None else ""
+        super().__init__(path, outcome, f"{ended}it is switched off and is probed in {probe_in:.1f} s")
+        self.probe_in = probe_in
 
 
 class ActorCrashed(AskError):

@@ -67,6 +67,10 @@ class Life:
         """Whether a cancellation of this very life was requested."""
         return False
 
+    def handles(self, message: type[object]) -> bool:
+        """Whether the actor has a handler for this type; False before it is made and when it has ended."""
+        return self._actor is not None and message in type(self._actor).handlers
+
     # -- from the start to the stop hook
 
     async def begin(self) -> Outcome | None:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from holdfast.runtime.asks import Pending
 from holdfast.runtime.errors import (
-    ActorGone,
     AskTimeout,
     MailboxFull,
     PortalFull,
@@ -103,7 +102,7 @@ class _Call(Generic[R]):
             if not self._when > system.now():
                 pending.expire()
             elif mailbox.closed:
-                pending.fail(ActorGone(slot.path, slot.outcome))
+                pending.fail(slot.gone())
             elif mailbox.must_wait():
                 self._in_line = sent or Parcel(self._message, pending)
                 mailbox.stand_in_line(self._in_line)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.runtime.asks import Pending, Waiter, check_cycle, waiting_cell
-from holdfast.runtime.errors import ActorGone, NotRunning
+from holdfast.runtime.errors import NotRunning
 from holdfast.runtime.mailbox import Parcel, Question
 from holdfast.runtime.messages import Message, Request
 from holdfast.runtime.pump import PumpedLife
@@ -61,7 +61,7 @@ class Ref:
         slot = self._slot
         mailbox = slot.mailbox
         if mailbox.closed:
-            raise ActorGone(slot.path, slot.outcome)
+            raise slot.gone()
         if not mailbox.must_wait():
             mailbox.tell(message)
             return

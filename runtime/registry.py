@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from holdfast.runtime.errors import ActorGone, MailboxFull
+from holdfast.runtime.errors import ActorDegraded, ActorGone, MailboxFull
 from holdfast.runtime.events import RECORDER_CAPACITY, Event, SubscriberRemoved
 from holdfast.runtime.identity import parent
 from holdfast.runtime.mailbox import (
@@ -47,8 +47,8 @@ class Slot:
     """One actor's place in the system."""
 
     __slots__ = (
-        "__weakref__", "cell", "handled", "incarnation", "mailbox", "outcome", "path", "recorder", "ref",
-        "started_at", "state", "system", "tap", "watchers",
+        "__weakref__", "cell", "handled", "incarnation", "mailbox", "outcome", "path", "probe_at", "recorder",
+        "ref", "started_at", "state", "system", "tap", "watchers",
     )  # fmt: skip
 
     def __init__(self, system: System, path: str) -> None:
@@ -61,6 +61,8 @@ class Slot:
         self.state: SlotState = "awaited"
         self.outcome: Outcome | None = None
         """How the latest incarnation ended; None while one runs: a crash holds frames and what is in them."""
+        self.probe_at: float | None = None
+        """When an actor that is switched off is tried again; None for one that is not."""
         self.handled = 0
         self.started_at = 0.0
         self.watchers: Watchers | None = None
@@ -124,10 +126,11 @@ class Slot:
     def _down(self) -> Down:
         return Down(path=self.path, incarnation=self.incarnation, outcome=self.outcome or SHUTDOWN)
 
-    def close(self, outcome: Outcome | None = None) -> None:
+    def close(self, outcome: Outcome | None = None, *, probe_at: float | None = None) -> None:
         """The actor is not coming back unless it is revived: refuse mail, fail every question at once."""
         if outcome is not None:
             self.outcome = outcome
+        self.probe_at = probe_at
         if self.state != "removed":
             self.state = "stopped"
         self.mailbox.close()
@@ -150,7 +153,13 @@ class Slot:
     def _refusal(self, why: str) -> ActorGone | MailboxFull:
         if why in {OVERFLOW_NEWEST, OVERFLOW_OLDEST}:
             return MailboxFull(self.path, self.mailbox.capacity)
-        return ActorGone(self.path, self.outcome, "" if why == "gone" else why)
+        return self.gone() if why == "gone" else ActorGone(self.path, self.outcome, why)
+
+    def gone(self) -> ActorGone:
+        """Return the error for whoever needs an actor that is not there."""
+        if self.probe_at is not None and self.state == "stopped":
+            return ActorDegraded(self.path, self.outcome, max(0.0, self.probe_at - self.system.now()))
+        return ActorGone(self.path, self.outcome)
 
     def record(self, event: Event) -> None:
         """Keep an event in the flight recorder."""
@@ -240,11 +249,16 @@ class Registry:
             paths.extend(self._children.get(at, ()))
         return found
 
-    def close_below(self, path: str, outcome: Outcome | None = None) -> None:
-        """The subtree is not coming back unless it is revived: refuse mail, fail questions at once."""
+    def close_below(
+        self, path: str, outcome: Outcome | None = None, *, probe_at: float | None = None
+    ) -> None:
+        """The subtree is not coming back unless it is revived: refuse mail, fail questions at once.
+
+        With `probe_at` it is switched off until that moment, and the questions are failed so.
+        """
         for slot in self.below(path):
             if slot.cell is None:
-                slot.close(outcome if slot.path == path else None)
+                slot.close(outcome if slot.path == path else None, probe_at=probe_at)
 
     def remove(self, path: str) -> None:
         """End the slots at and under a path; a later child under the same path is another slot."""

@@ -31,11 +31,11 @@ from holdfast.supervisors.errors import (
     ChildRestarting,
     ChildRunning,
     ChildStartFailed,
+    ChildSwitchedOff,
     ContradictoryTree,
     FailedToStartChild,
     InvalidSpec,
     NoSuchChild,
-    NotBuiltYet,
     NotCorrelating,
     NotForDynamic,
     NotReady,
@@ -51,7 +51,14 @@ from holdfast.supervisors.escalation import FullRestart
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.jobs import TaskInfo, task_info
-from holdfast.supervisors.messages import ChildCounts, ChildHandle, ChildInfo, Supervision
+from holdfast.supervisors.messages import (
+    ChildCounts,
+    ChildHandle,
+    ChildInfo,
+    DependencyBack,
+    DependencyDegraded,
+    Supervision,
+)
 from holdfast.supervisors.partitions import (
     InvalidPartitionKey,
     NoPartitions,
@@ -62,6 +69,7 @@ from holdfast.supervisors.partitions import (
     partition_of,
 )
 from holdfast.supervisors.picture import render_tree
+from holdfast.supervisors.probe_reports import ChildBack, ChildDegraded, ProbeDecided, ProbeFailed
 from holdfast.supervisors.readiness import Readiness
 from holdfast.supervisors.reports import (
     AutoShutdownDecided,
@@ -129,7 +137,9 @@ __all__ = [
     "Budget",
     "BudgetLeft",
     "CallRefused",
+    "ChildBack",
     "ChildCounts",
+    "ChildDegraded",
     "ChildGivenUp",
     "ChildHandle",
     "ChildInfo",
@@ -139,11 +149,14 @@ __all__ = [
     "ChildRunning",
     "ChildSpec",
     "ChildStartFailed",
+    "ChildSwitchedOff",
     "ComponentFailed",
     "Contradiction",
     "ContradictionFound",
     "ContradictoryTree",
     "Correlation",
+    "DependencyBack",
+    "DependencyDegraded",
     "DynamicHandle",
     "FailedToStartChild",
     "FullRestart",
@@ -155,7 +168,6 @@ __all__ = [
     "NoPartitions",
     "NoSuchChild",
     "NoSuchPath",
-    "NotBuiltYet",
     "NotCorrelating",
     "NotForDynamic",
     "NotReady",
@@ -165,6 +177,8 @@ __all__ = [
     "PartitionHandle",
     "PartitionInfo",
     "PreparationFailed",
+    "ProbeDecided",
+    "ProbeFailed",
     "Readiness",
     "Report",
     "ResizeUnderWay",

@@ -19,6 +19,7 @@ from holdfast.supervisors.errors import (
     ChildNotRestartable,
     ChildRestarting,
     ChildRunning,
+    ChildSwitchedOff,
     InvalidSpec,
     NoSuchChild,
     NotForDynamic,
@@ -121,6 +122,7 @@ def _terminate_child(machine: SupervisorMachine, call: TerminateChild, _now: flo
         # This ends the recovery of its whole group: the members that wait stay stopped (R36).
         machine.recovery.abandon_full_restart()
         steps += machine.recovery.cancel(child)
+    steps += machine.degradation.forget(child)
     forgotten = child.temporary or machine.dynamic
     steps.append(Forget(child.id) if forgotten else Retire(child.id))
     return Plan((*steps, Reply()))
@@ -150,6 +152,9 @@ def _unless_stopped(machine: SupervisorMachine, id: str, call: str) -> CallRefus
         return ChildRunning(machine.path, id)
     if child.state is State.RESTARTING:
         return ChildRestarting(machine.path, id)
+    if child.state is State.DEGRADED and call == "delete_child":
+        # What the supervisor is going to start by itself is not taken away under it (as R31).
+        return ChildSwitchedOff(machine.path, id)
     return None
 
 
@@ -159,13 +164,16 @@ def _restart_path(machine: SupervisorMachine, call: RestartPath, now: float) -> 
         return _refuse(NoSuchChild(machine.path, call.child))
     if child.temporary:
         return _refuse(ChildNotRestartable(machine.path, child.id))
+    if child.state is State.DEGRADED:
+        # Nobody was stopped with it, so nobody is restarted with it: a probe by hand.
+        return Plan((Start(child.id, Cause.REVIVED), Reply()))
     group = machine.recovery.group_of(child)
     return _orderly(machine, child, group, f"restart of {child.id} was asked for", now, whole=False)
 
 
 def _restart_all(machine: SupervisorMachine, call: RestartAll, now: float) -> Plan:
     group = tuple(machine.children)
-    first = next((child for child in group if not child.temporary), None)
+    first = next((child for child in to_start(group)), None)
     if first is None:
         return Plan((Reply(),))
     return _orderly(machine, first, group, call.why, now, whole=True)
@@ -186,7 +194,7 @@ def _orderly(
         child=trigger.id,
         strategy=machine.group.strategy.value,
         stops=tuple(child.id for child in to_stop(group)),
-        starts=tuple(child.id for child in to_start(group)),
+        starts=tuple(child.id for child in to_start(group, probing=True)),
     )
     announced = machine.recovery.announce_full_restart(why, now, asked=whole)
     steps = machine.recovery.restart_group(trigger, group, Cause.OPERATOR)

@@ -31,6 +31,8 @@ def describe_child(child: Child, machine: SupervisorMachine, execution: Executio
         restarts=child.restarts,
         wedged=wedged is not None and wedged.wedged,
         own_budget=None if child.window is None else child.window.state(now),
+        degraded=child.on_probation,
+        probe_in=_probe_in(child, now),
     )
 
 
@@ -45,7 +47,13 @@ def count(machine: SupervisorMachine, execution: Execution) -> ChildCounts:
         active=sum(child.running and execution.cells[child.id].running for child in children),
         supervisors=supervisors,
         workers=len(children) - supervisors,
+        degraded=sum(child.on_probation for child in children),
     )
+
+
+def _probe_in(child: Child, now: float) -> float | None:
+    due = child.breaker.probe_at if child.breaker is not None else None
+    return None if due is None else max(0.0, due - now)
 
 
 def describe_supervisor(machine: SupervisorMachine, execution: Execution, now: float) -> Supervision:

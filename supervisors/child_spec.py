@@ -8,7 +8,6 @@ it a dynamic one.  The words in which a tree is written (`worker`,
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -21,7 +20,8 @@ from holdfast.runtime.behavior import Actor
 from holdfast.runtime.identity import check_name
 from holdfast.runtime.liveness import LivenessSpec
 from holdfast.supervisors.correlation import Correlation
-from holdfast.supervisors.errors import InvalidSpec, NotBuiltYet, StartArgumentsGone
+from holdfast.supervisors.dependencies import start_order
+from holdfast.supervisors.errors import InvalidSpec, StartArgumentsGone
 from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.readiness import Readiness
@@ -39,7 +39,6 @@ __all__ = [
     "Restart",
     "ShutdownRule",
     "Strategy",
-    "start_order",
 ]
 
 # OTP's default for a worker: long enough to flush, short enough for a service manager's patience.
@@ -88,9 +87,11 @@ class OnGiveUp(Enum):
     ESCALATE = "escalate"
     """The supervisor gives up, and its own supervisor deals with that."""
     STOP = "stop"
-    """The child has a budget of its own; it is stopped when that is spent, and its siblings go on."""
+    """The child has a budget of its own; it is stopped when that is spent, and its siblings go on.  A start
+    that fails while the supervisor itself starts is another thing: it fails that start (R2)."""
     DEGRADE = "degrade"
-    """Switched off and probed until it is back.  Not built yet, refused by name."""
+    """The child has a budget of its own; it is switched off when that is spent, its siblings go on and
+    those that depend on it are told, and it is probed until it is back."""
 
 
 class Allowance(Enum):
@@ -150,7 +151,14 @@ class ChildSpec:
 
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE
     budget: Budget | None = None
-    """A budget of its own, for `OnGiveUp.STOP`; failures of this child are not charged to its supervisor."""
+    """A budget of its own, charged before anything else.  What follows when it is spent says `on_give_up`:
+    with `ESCALATE` one unit of the supervisor's budget, and its own begins anew, as if it stood under a
+    supervisor of its own; else nothing is charged to the supervisor, and the default is 3 in 5 s."""
+
+    probing: Backoff | None = None
+    """How a child that is switched off is probed, for `OnGiveUp.DEGRADE`: the delays, of which at least half
+    is waited, and in `stable_after` how long a probe stays up until the child is back.  None is the
+    default: 5 s, doubled up to 300 s, stable after 30 s."""
 
     exclusive: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Names of resources (a port, a file) that a successor must not share with a wedged predecessor."""
@@ -199,18 +207,23 @@ class ChildSpec:
                 raise InvalidSpec(owner, f"{field} is a sequence of names", names)
         if self.budget is not None:
             _check_type(owner, "budget is a Budget", Budget, self.budget)
+        if self.probing is not None:
+            _check_type(owner, "probing is a Backoff", Backoff, self.probing)
 
     def _check_combinations(self, owner: str) -> None:
         if self.significant and self.restart is Restart.PERMANENT:
             raise InvalidSpec(owner, "a significant child is transient or temporary (R27)", "permanent")
         if self.group is None and self.start_timeout is None:
             raise InvalidSpec(owner, "a worker has a start_timeout in seconds", None)
-        if self.on_give_up is OnGiveUp.DEGRADE:
-            raise NotBuiltYet(owner, "on_give_up=DEGRADE", "use STOP (siblings go on) or ESCALATE")
-        if self.on_give_up is OnGiveUp.STOP and self.restart is Restart.TEMPORARY:
-            raise InvalidSpec(owner, "on_give_up=STOP needs a child that is restarted at all", "temporary")
-        if self.on_give_up is OnGiveUp.ESCALATE and self.budget is not None:
-            raise InvalidSpec(owner, "a budget of its own needs on_give_up=STOP", "ESCALATE")
+        if self.restart is Restart.TEMPORARY:
+            if self.on_give_up is not OnGiveUp.ESCALATE:
+                wanted = f"on_give_up={self.on_give_up.name} needs a child that is restarted at all"
+                raise InvalidSpec(owner, wanted, "restart=TEMPORARY")
+            if self.budget is not None:
+                wanted = "a budget of its own needs a child that is restarted at all"
+                raise InvalidSpec(owner, wanted, "restart=TEMPORARY")
+        if self.probing is not None and self.on_give_up is not OnGiveUp.DEGRADE:
+            raise InvalidSpec(owner, "probing needs on_give_up=DEGRADE", self.on_give_up.name)
         if self.liveness is not None and self.group is not None:
             raise InvalidSpec(owner, "a supervisor has no liveness: its steps have limits", self.liveness)
         if self.id in self.depends_on:
@@ -281,8 +294,6 @@ class Pool:
             raise InvalidSpec(owner, "children of a dynamic supervisor are never significant (R27)", True)
         if self.template.depends_on:
             raise InvalidSpec(owner, "dynamic children depend on nobody", self.template.depends_on)
-        if self.template.on_give_up is not OnGiveUp.ESCALATE:
-            raise NotBuiltYet(owner, "a budget for each dynamic child", "use on_give_up=ESCALATE")
         if self.max_children is not None and (type(self.max_children) is not int or self.max_children < 0):
             raise InvalidSpec(
                 "dynamic supervisor", "max_children is a whole number of 0 or more", self.max_children
@@ -303,55 +314,6 @@ def check_significance(child: ChildSpec, auto_shutdown: AutoShutdown) -> None:
     """Refuse a significant child where significance has no effect (R27)."""
     if child.significant and auto_shutdown is AutoShutdown.NEVER:
         raise InvalidSpec(f"child {child.id!r}", "a significant child needs auto_shutdown", "NEVER")
-
-
-def start_order(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
-    """Return the children in the order in which they start: stable, dependencies first.
-
-    Refuses two children with one id, names that no sibling has, and circles.
-    """
-    by_id = {child.id: child for child in children}
-    if len(by_id) != len(children):
-        ids = [child.id for child in children]
-        raise InvalidSpec(
-            "supervisor", "ids of children are unique", sorted({i for i in ids if ids.count(i) > 1})
-        )
-    for child in children:
-        for name in child.depends_on:
-            if name not in by_id:
-                raise InvalidSpec(f"child {child.id!r}", "depends_on names siblings", name)
-    if not any(child.depends_on for child in children):
-        return tuple(children)
-    return _topological(children)
-
-
-def _topological(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
-    place = {child.id: index for index, child in enumerate(children)}
-    waiting_for = {child.id: set(child.depends_on) for child in children}
-    dependants: dict[str, list[str]] = {child.id: [] for child in children}
-    for child in children:
-        for name in dict.fromkeys(child.depends_on):
-            dependants[name].append(child.id)
-    ready = [place[child.id] for child in children if not child.depends_on]
-    ordered: list[ChildSpec] = []
-    while ready:
-        child = children[heapq.heappop(ready)]
-        ordered.append(child)
-        for dependant in dependants[child.id]:
-            waiting_for[dependant].discard(child.id)
-            if not waiting_for[dependant]:
-                heapq.heappush(ready, place[dependant])
-    if len(ordered) < len(children):
-        raise InvalidSpec("supervisor", "dependencies have no circle", " -> ".join(_circle(waiting_for)))
-    return tuple(ordered)
-
-
-def _circle(waiting_for: dict[str, set[str]]) -> list[str]:
-    """Return one circle among children that wait for each other; its first name is also its last."""
-    trail = [next(name for name, others in waiting_for.items() if others)]
-    while trail.count(trail[-1]) == 1:
-        trail.append(min(waiting_for[trail[-1]]))
-    return trail[trail.index(trail[-1]) :]
 
 
 def _spent() -> Actor:

@@ -13,6 +13,7 @@ from enum import Enum
 import attrs
 
 from holdfast.runtime.backoff import Backoff
+from holdfast.supervisors.breaker import PROBING, Breaker
 from holdfast.supervisors.child_spec import ChildSpec, OnGiveUp, Restart
 from holdfast.supervisors.intensity import Budget, Window
 
@@ -25,6 +26,8 @@ class State(Enum):
     RUNNING = "running"
     STOPPED = "stopped"
     RESTARTING = "restarting"
+    DEGRADED = "degraded"
+    """Switched off, until a probe (`on_give_up=DEGRADE`)."""
 
 
 class Slowdown:
@@ -65,6 +68,9 @@ class Child:
     window: Window | None = None
     """Its own budget, when it has one."""
 
+    breaker: Breaker | None = None
+    """Whether it is switched off, for one that can be."""
+
     slowdown: Slowdown | None = None
     retry_serial: int | None = None
     """Which delayed retry is the valid one."""
@@ -77,6 +83,11 @@ class Child:
         return self.state is State.RUNNING
 
     @property
+    def on_probation(self) -> bool:
+        """Whether it was switched off and has not been up for its stable period since."""
+        return self.breaker is not None and not self.breaker.closed
+
+    @property
     def temporary(self) -> bool:
         return self.spec.restart is Restart.TEMPORARY
 
@@ -84,6 +95,11 @@ class Child:
         """Take a new spec: it decides from the next start, end or stop on."""
         if (spec.on_give_up, spec.budget) != (self.spec.on_give_up, self.spec.budget):
             self.window = own_window(spec)
+        breaker = own_breaker(spec)
+        if self.breaker is not None and breaker is not None:
+            self.breaker.probing = breaker.probing
+        elif not self.on_probation:  # who is switched off is brought back first, whatever the new spec says
+            self.breaker = breaker
         self.spec = spec
 
     @property
@@ -103,7 +119,8 @@ class Children:
     def add(self, id: str, spec: ChildSpec, *, added: bool = False) -> Child:  # noqa: A002 - the domain's word
         """Put a new child at the end of the order."""
         assert id not in self._children, "ids are unique"
-        child = self._children[id] = Child(id, spec, added=added, window=own_window(spec))
+        child = Child(id, spec, added=added, window=own_window(spec), breaker=own_breaker(spec))
+        self._children[id] = child
         return child
 
     def get(self, id: str) -> Child | None:  # noqa: A002
@@ -138,4 +155,11 @@ class Children:
 
 def own_window(spec: ChildSpec) -> Window | None:
     """Return the budget that a child has for itself, if its spec gives it one."""
-    return Window(spec.budget or Budget()) if spec.on_give_up is OnGiveUp.STOP else None
+    if spec.budget is None and spec.on_give_up is OnGiveUp.ESCALATE:
+        return None
+    return Window(spec.budget or Budget())
+
+
+def own_breaker(spec: ChildSpec) -> Breaker | None:
+    """Return the breaker of a child that can be switched off."""
+    return Breaker(spec.probing or PROBING) if spec.on_give_up is OnGiveUp.DEGRADE else None

@@ -58,7 +58,7 @@ def _find(spec: ChildSpec, path: str) -> Iterator[Contradiction]:
         below = join(path, child.id)
         if child.group is not None and child.restart is not Restart.TEMPORARY:
             yield from _nested_period(path, group.budget, child, below)
-        if child.on_give_up is OnGiveUp.STOP:
+        if child.on_give_up is not OnGiveUp.ESCALATE:
             own = longest_start(child)
             cycle = _back_off_cap(group) + own
             yield from _cycle(below, child.budget or BUDGET, cycle, _parts(group, own, 0.0))
@@ -75,7 +75,7 @@ def _find(spec: ChildSpec, path: str) -> Iterator[Contradiction]:
 def _nested_period(path: str, budget: Budget, child: ChildSpec, below: str) -> Iterator[Contradiction]:
     """A child supervisor that gives up once per its period must be able to spend its parent's budget."""
     assert child.group is not None
-    if child.on_give_up is OnGiveUp.STOP:
+    if child.on_give_up is not OnGiveUp.ESCALATE:
         path, budget = below, child.budget or BUDGET
     # Intensity 0 is spent by the first failure, whatever the period.
     needed = (budget.intensity + 1) * child.group.budget.period

@@ -48,6 +48,7 @@ def worker(
     ready: Readiness | None = None,
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
     budget: Budget | None = None,
+    probing: Backoff | None = None,
     exclusive: Sequence[str] = (),
     liveness: LivenessSpec | None = None,
 ) -> ChildSpec:
@@ -63,6 +64,7 @@ def worker(
         ready=ready,
         on_give_up=on_give_up,
         budget=budget,
+        probing=probing,
         exclusive=exclusive,
         liveness=liveness,
     )
@@ -86,6 +88,7 @@ def supervisor(
     start_timeout: float | None = None,
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
     own_budget: Budget | None = None,
+    probing: Backoff | None = None,
 ) -> ChildSpec:
     """Declare a supervisor of these children; `budget` is for their restarts, `own_budget` for its own.
 
@@ -104,6 +107,7 @@ def supervisor(
         start_timeout=start_timeout,
         on_give_up=on_give_up,
         budget=own_budget,
+        probing=probing,
         group=Group(
             children=children,
             strategy=strategy,
@@ -132,12 +136,17 @@ def template(
     restart: Restart = Restart.PERMANENT,
     shutdown: ShutdownRule = WORKER_ALLOWANCE,
     start_timeout: float = START_TIMEOUT,
+    ready: Readiness | None = None,
+    on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
+    budget: Budget | None = None,
+    probing: Backoff | None = None,
     exclusive: Sequence[str] = (),
     liveness: LivenessSpec | None = None,
 ) -> ChildSpec:
     """Declare the kind of a dynamic supervisor's children; `factory` takes what `start_child` is given.
 
-    The children are named after the template, with a number: ``session-17``.
+    The children are named after the template, with a number: ``session-17``.  With a `budget`
+    each of them has one of its own, so that one that flaps does not spend that of all.
     """
     return ChildSpec(
         id=id,
@@ -145,6 +154,10 @@ def template(
         restart=restart,
         shutdown=shutdown,
         start_timeout=start_timeout,
+        ready=ready,
+        on_give_up=on_give_up,
+        budget=budget,
+        probing=probing,
         exclusive=exclusive,
         liveness=liveness,
     )
@@ -164,6 +177,7 @@ def dynamic(
     depends_on: Sequence[str] = (),
     on_give_up: OnGiveUp = OnGiveUp.ESCALATE,
     own_budget: Budget | None = None,
+    probing: Backoff | None = None,
 ) -> ChildSpec:
     """Declare a supervisor whose children are started on demand, all of the one kind given here."""
     return ChildSpec(
@@ -175,6 +189,7 @@ def dynamic(
         start_timeout=None,
         on_give_up=on_give_up,
         budget=own_budget,
+        probing=probing,
         group=Pool(
             template=children,
             budget=budget,

@@ -21,11 +21,11 @@ __all__ = [
     "ChildRestarting",
     "ChildRunning",
     "ChildStartFailed",
+    "ChildSwitchedOff",
     "ContradictoryTree",
     "FailedToStartChild",
     "InvalidSpec",
     "NoSuchChild",
-    "NotBuiltYet",
     "NotCorrelating",
     "NotForDynamic",
     "NotReady",
@@ -51,15 +51,6 @@ class InvalidSpec(SpecError):
         self.owner = owner
         self.wanted = wanted
         self.came = came
-
-
-class NotBuiltYet(SpecError):
-    """Something that has a name in the design and is not built yet; the message says what serves for now."""
-
-    def __init__(self, owner: str, what: str, instead: str) -> None:
-        super().__init__(f"{owner}: {what} is not built yet; {instead}")
-        self.owner = owner
-        self.what = what
 
 
 class ContradictoryTree(SpecError):
@@ -155,6 +146,18 @@ class ChildRestarting(CallRefused):
     def __init__(self, path: str, child: str) -> None:
         super().__init__(
             f"the child {child!r} of {path} is being restarted: wait for it, or terminate_child({child!r})"
+        )
+        self.path = path
+        self.child = child
+
+
+class ChildSwitchedOff(CallRefused):
+    """The child is switched off and is going to be probed; `terminate_child` ends that."""
+
+    def __init__(self, path: str, child: str) -> None:
+        super().__init__(
+            f"the child {child!r} of {path} is switched off and will be probed: "
+            f"terminate_child({child!r}) first, or restart_child({child!r}) to try it now"
         )
         self.path = path
         self.child = child

@@ -19,6 +19,7 @@ from holdfast.runtime.cell import Cell
 from holdfast.runtime.context import Context
 from holdfast.runtime.errors import StartFailed
 from holdfast.runtime.identity import join
+from holdfast.runtime.mailbox import Notice
 from holdfast.supervisors.child_spec import Allowance, ChildSpec, ShutdownRule
 from holdfast.supervisors.children import Child
 from holdfast.supervisors.dynamic import Instances, OneStart, stop_together
@@ -52,6 +53,8 @@ from holdfast.supervisors.plan import (
     Stopped,
     StoppedTogether,
     StopTogether,
+    SwitchOff,
+    Tell,
 )
 from holdfast.supervisors.reports import Report
 
@@ -84,7 +87,7 @@ class Execution:
         while steps:
             step = steps.popleft()
             result = await _PERFORM[type(step)](self, step)
-            chance = self.chance() if isinstance(result, Failed) else 0.0
+            chance = self.chance(getattr(step, "child", "")) if isinstance(result, Failed) else 0.0
             after = self._machine.settle(step, result, self._context.now(), chance)
             self._publish(after.reports)
             if after.replaces:
@@ -93,9 +96,13 @@ class Execution:
                 steps.extendleft(reversed(after.steps))
         self._token = self._info = None
 
-    def chance(self) -> float:
-        """Draw for the jitter of a back-off; nothing is drawn where there is none."""
-        return self._context.seams.random.random() if self._machine.group.backoff is not None else 0.0
+    def chance(self, child: str = "", *, retry: bool = False) -> float:
+        """Draw for the jitter of a back-off or of a probe; nothing is drawn where there is none."""
+        line = self._machine.children.get(child)
+        # A retry that is due has had its delay: it draws only for being switched off, which may follow.
+        drawn = line is not None and line.breaker is not None and not (retry and line.on_probation)
+        drawn = drawn or (self._machine.group.backoff is not None and not retry)
+        return self._context.seams.random.random() if drawn else 0.0
 
     def _publish(self, reports: tuple[Report, ...]) -> None:
         for report in reports:
@@ -176,6 +183,21 @@ class Execution:
         cell = self.cells.get(step.child)
         outcome = cell.outcome if cell is not None else None
         self._context.system.registry.close_below(join(self._machine.path, step.child), outcome)
+        return DONE
+
+    async def _switch_off(self, step: SwitchOff) -> Result:
+        cell = self.cells.get(step.child)
+        self._context.system.registry.close_below(
+            join(self._machine.path, step.child),
+            cell.outcome if cell is not None else None,
+            probe_at=self._context.now() + step.probe_in,
+        )
+        return DONE
+
+    async def _tell(self, step: Tell) -> Result:
+        cell = self.cells.get(step.child)
+        if cell is not None and cell.handles(type(step.message)):
+            cell.slot.post(Notice(step.message, cell.incarnation))
         return DONE
 
     async def _forget(self, step: Forget) -> Result:
@@ -267,6 +289,8 @@ _PERFORM: dict[type[object], Callable[..., Awaitable[Result]]] = {
     Stop: Execution._stop,
     StopTogether: Execution._stop_together,
     Retire: Execution._retire,
+    SwitchOff: Execution._switch_off,
+    Tell: Execution._tell,
     Forget: Execution._forget,
     ScheduleRetry: Execution._schedule_retry,
     CancelRetry: Execution._cancel_retry,

@@ -47,7 +47,8 @@ class Window:
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         # The attempt that is one too many is not made, so not kept: no longer than the largest intensity yet.
-        self._times: deque[float] = deque()
+        # None while none counts: an empty deque weighs 760 bytes, and each dynamic child may have a window.
+        self._times: deque[float] | None = None
 
     def adopt(self, budget: Budget) -> None:
         """Judge by another budget from now on; the attempts that were made still count."""
@@ -56,15 +57,17 @@ class Window:
     def charge(self, now: float) -> bool:
         """Count one attempt at `now`; false when it is one too many and must not be made."""
         self._forget_old(now)
-        if len(self._times) >= self.budget.intensity:
+        if self._counting() >= self.budget.intensity:
             return False
+        if self._times is None:
+            self._times = deque()
         self._times.append(now)
         return True
 
     def left(self, now: float) -> int:
         """Return how many attempts may still be made at `now`."""
         self._forget_old(now)
-        return max(0, self.budget.intensity - len(self._times))
+        return max(0, self.budget.intensity - self._counting())
 
     def clears_in(self, now: float) -> float:
         """Return the seconds until the oldest attempt stops counting; 0 when none counts."""
@@ -84,3 +87,8 @@ class Window:
         # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.
         while self._times and now - self._times[0] > self.budget.period:
             self._times.popleft()
+        if not self._times:
+            self._times = None
+
+    def _counting(self) -> int:
+        return 0 if self._times is None else len(self._times)

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 from holdfast.runtime.identity import join
 from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome, describe, in_words
-from holdfast.supervisors.child_spec import ChildSpec, Group, Pool
+from holdfast.supervisors.child_spec import ChildSpec, Group, OnGiveUp, Pool
 from holdfast.supervisors.children import Child, Children, State
 from holdfast.supervisors.correlator import Correlator
+from holdfast.supervisors.degradation import Degradation
 from holdfast.supervisors.errors import AlreadyStarted, ChildStartFailed, FailedToStartChild
 from holdfast.supervisors.escalation import outcome_of_giving_up
 from holdfast.supervisors.plan import (
@@ -86,6 +87,7 @@ class SupervisorMachine:
         self.correlator: Correlator | None = None
         if isinstance(self.group, Group) and self.group.correlate is not None:
             self.correlator = Correlator(self.group.correlate, path, self.group, self.recovery)
+        self.degradation = Degradation(path, self.children, self.recovery.next_serial)
         self._instances = 0
 
     @property
@@ -136,7 +138,7 @@ class SupervisorMachine:
         if isinstance(fact, Correlated):
             return NOTHING  # a fact that came before it has brought the full restart about
         if isinstance(fact, RetryDue):
-            return self._retry_due(fact, now)
+            return self._retry_due(fact, now, chance)
         return self._ended(fact, now, chance)
 
     def _ended(self, fact: ChildEnded, now: float, chance: float) -> Plan:
@@ -156,9 +158,11 @@ class SupervisorMachine:
         if not is_restarted(child.spec.restart, fact.outcome):
             return self._leave(child, fact.outcome, now)
         why = in_words(fact.outcome)
+        if child.on_probation:
+            return self.degradation.switch_off(child, now, chance, why)
         if self.recovery.delays:
             return self.recovery.wait(child, now, chance, why)
-        return self._attempt(child, now, why)
+        return self._attempt(child, now, chance, why)
 
     def _leave(self, child: Child, outcome: Outcome, now: float) -> Plan:
         """Leave it in peace; the siblings are not touched, whatever the strategy (R6)."""
@@ -173,7 +177,8 @@ class SupervisorMachine:
         )
         if not kept:
             self.children.remove(child.id)
-        left = Plan((Retire(child.id) if kept else Forget(child.id),), (report,))
+        probes = self.degradation.forget(child)
+        left = Plan((*probes, Retire(child.id) if kept else Forget(child.id)), (report,))
         return _joined(left, self._after_an_end(child, now))
 
     def _after_an_end(self, child: Child, now: float) -> Plan:
@@ -189,17 +194,22 @@ class SupervisorMachine:
         )
         return Plan(self._end_with(SHUTDOWN), (report,))
 
-    def _retry_due(self, fact: RetryDue, now: float) -> Plan:
+    def _retry_due(self, fact: RetryDue, now: float, chance: float) -> Plan:
         child = self.children.get(fact.child)
+        if child is not None and self.degradation.is_due(child, fact.serial):
+            return self.degradation.due(child, now)
         if child is None or child.state is not State.RESTARTING or child.retry_serial != fact.serial:
             return NOTHING  # terminated, or up again meanwhile: void (R14, R36, R39)
         child.retry_serial = None
-        return self._attempt(child, now, "is tried again")
+        return self._attempt(child, now, chance, "is tried again")
 
-    def _attempt(self, child: Child, now: float, why: str) -> Plan:
-        if self.recovery.charge(child, now):
-            return self.recovery.attempt(child, now, why)
-        return self._give_up(child, now, why) if child.window is None else self._give_up_on(child, now, why)
+    def _attempt(self, child: Child, now: float, chance: float, why: str) -> Plan:
+        charged = self.recovery.charge(child, now)
+        if charged is not None:
+            return self.recovery.attempt(child, now, why, charged)
+        if child.spec.on_give_up is OnGiveUp.ESCALATE:
+            return self._give_up(child, now, why)
+        return self._give_up_on(child, now, chance, why)
 
     # -- giving up
 
@@ -220,18 +230,15 @@ class SupervisorMachine:
         dropped = (Forget(child.id),) if child.passing else ()
         return Plan((*dropped, *self._end_with(outcome)), (report,))
 
-    def _give_up_on(self, child: Child, now: float, why: str) -> Plan:
-        """Its own budget is spent: the child stays stopped, and whoever waited for it goes on without it."""
-        assert child.window is not None
+    def _give_up_on(self, child: Child, now: float, chance: float, why: str) -> Plan:
+        """Its own budget is spent: the child stays off, and whoever waited for it goes on without it."""
         waited = child.state is State.RESTARTING
         cancelled = self.recovery.cancel(child)
-        report = ChildGivenUp(
-            supervisor=self.path,
-            at=now,
-            child=child.id,
-            why=why,
-            intensity=child.window.budget.intensity,
-            period=child.window.budget.period,
+        degrades = child.spec.on_give_up is OnGiveUp.DEGRADE
+        off = (
+            self.degradation.switch_off(child, now, chance, why)
+            if degrades
+            else self._stop_for_good(child, now, why)
         )
         group = self.recovery.group_of(child) if waited else ()
         starts = [
@@ -240,8 +247,22 @@ class SupervisorMachine:
             if member is not child and member.state is State.STOPPED
         ]
         finish = [FinishFullRestart()] if self.recovery.full_restart_under_way else []
-        plan = Plan((*cancelled, Retire(child.id), *starts, *finish), (report,))
-        return _joined(plan, self._after_an_end(child, now))
+        plan = Plan((*cancelled, *off.steps, *starts, *finish), off.reports)
+        # Who is switched off is to come back: for an automatic shutdown it is not gone.
+        return plan if degrades else _joined(plan, self._after_an_end(child, now))
+
+    def _stop_for_good(self, child: Child, now: float, why: str) -> Plan:
+        assert child.window is not None, "a child that does not escalate has a budget of its own"
+        report = ChildGivenUp(
+            supervisor=self.path,
+            at=now,
+            child=child.id,
+            why=why,
+            intensity=child.window.budget.intensity,
+            period=child.window.budget.period,
+        )
+        # A dynamic supervisor has no stopped children: nobody could start them again.
+        return Plan((Forget(child.id) if self.dynamic else Retire(child.id),), (report,))
 
     # -- what came of a step
 
@@ -255,11 +276,11 @@ class SupervisorMachine:
         if isinstance(result, Started):
             child.state = State.RUNNING
             child.incarnation = result.incarnation
-            child.restarts += step.cause is Cause.RESTART
+            child.restarts += step.cause in {Cause.RESTART, Cause.PROBE}
             if child.temporary and child.added and not self.dynamic:
                 # What a temporary child was started with is not kept (R33).
                 child.spec = child.spec.without_factory()
-            return NOTHING
+            return Plan(self.degradation.started(child, now))
         if isinstance(result, Ignored):
             return self._ignored(child)
         assert isinstance(result, Failed)
@@ -271,7 +292,7 @@ class SupervisorMachine:
         if child.temporary or self.dynamic:
             self.children.remove(child.id)
             return Plan((Forget(child.id),))
-        return Plan((Retire(child.id),))
+        return Plan((*self.degradation.forget(child), Retire(child.id)))
 
     def _start_failed(
         self, child: Child, cause: Cause, error: BaseException, now: float, chance: float
@@ -282,29 +303,39 @@ class SupervisorMachine:
         if cause is Cause.ADDED:
             self.children.remove(child.id)
             return Plan((Forget(child.id), refusal), replaces=True)
+        if child.on_probation or (cause is Cause.BOOT and child.breaker is not None):
+            # Switched off again, or from the start: whoever else is being started goes on.
+            off = self.degradation.switch_off(child, now, chance, f"could not be started ({describe(error)})")
+            revived = cause is Cause.REVIVED
+            return Plan((*off.steps, refusal) if revived else off.steps, off.reports, replaces=revived)
         if cause is Cause.REVIVED:
             return Plan((Retire(child.id), refusal), replaces=True)
-        report = StartAttemptFailed(
-            supervisor=self.path,
-            at=now,
-            child=child.id,
-            cause=cause.value,
-            reason=describe(error),
-            done="the supervisor's start fails" if cause is Cause.BOOT else "it will be tried again",
-        )
-        if cause is Cause.BOOT:
-            failure = FailStart(FailedToStartChild(self.path, child.id, error))
-            return Plan((*self._stop_everybody(final=False), failure), (report,), replaces=True)
+        if cause is not Cause.BOOT:
+            return self._try_again(child, cause, error, now, chance)
+        failure = FailStart(FailedToStartChild(self.path, child.id, error))
+        report = self._attempt_failed(child, cause, error, now, "the supervisor's start fails")
+        return Plan((*self._stop_everybody(final=False), failure), (report,), replaces=True)
+
+    def _try_again(self, child: Child, cause: Cause, error: BaseException, now: float, chance: float) -> Plan:
         child.chain = ()
+        report = self._attempt_failed(child, cause, error, now, "it will be tried again")
         retry = self.recovery.wait(child, now, chance, "could not be started")
+        refusal = Refuse(ChildStartFailed(self.path, child.id, error))
         refusals = (refusal,) if cause is Cause.OPERATOR else ()
         return Plan((*refusals, *retry.steps), (report, *retry.reports), replaces=True)
+
+    def _attempt_failed(
+        self, child: Child, cause: Cause, error: BaseException, now: float, done: str
+    ) -> StartAttemptFailed:
+        return StartAttemptFailed(
+            supervisor=self.path, at=now, child=child.id, cause=cause.value, reason=describe(error), done=done
+        )
 
     def _settle_prepare(self, step: Prepare, result: Result, now: float, chance: float) -> Plan:
         if not isinstance(result, Failed):
             return NOTHING
         # Nothing was started yet; the attempt counts as one whose first start failed.
-        return self._start_failed(self.children[step.child], step.cause, result.error, now, chance)
+        return self._try_again(self.children[step.child], step.cause, result.error, now, chance)
 
     def _settle_stop(self, step: Stop, result: Result, now: float, _chance: float) -> Plan:
         assert isinstance(result, Stopped)
@@ -338,7 +369,7 @@ class SupervisorMachine:
         child = self.children[step.child]
         if self.recovery.delays:
             return self.recovery.wait(child, now, chance, step.why)
-        return self._attempt(child, now, step.why)
+        return self._attempt(child, now, chance, step.why)
 
     def _settle_full_restart(self, _step: Step, _result: Result, now: float, _chance: float) -> Plan:
         return Plan(reports=self.recovery.finish_full_restart(now))

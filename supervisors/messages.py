@@ -24,6 +24,8 @@ __all__ = [
     "Correlate",
     "CountChildren",
     "DeleteChild",
+    "DependencyBack",
+    "DependencyDegraded",
     "GetSpec",
     "GetSupervision",
     "Reconfigure",
@@ -60,7 +62,7 @@ class ChildInfo:
     path: str
     ref: Ref | None
     """None when the child does not run."""
-    state: Literal["running", "stopped", "restarting"]
+    state: Literal["running", "stopped", "restarting", "degraded"]
     kind: Literal["worker", "supervisor"]
     restart: Literal["permanent", "transient", "temporary"]
     incarnation: int
@@ -69,6 +71,10 @@ class ChildInfo:
     """Whether a task of an earlier incarnation went on after it was killed."""
     own_budget: BudgetLeft | None = None
     """What is left of the child's own budget, for one that has its own."""
+    degraded: bool = False
+    """Whether it was switched off and is not back yet; it runs then only as a probe."""
+    probe_in: float | None = None
+    """Seconds until a child that is switched off is probed."""
 
 
 @attrs.frozen
@@ -80,6 +86,8 @@ class ChildCounts:
     """Those whose task runs at this moment."""
     supervisors: int
     workers: int
+    degraded: int = 0
+    """Those that are switched off, or back on probation."""
 
 
 @attrs.frozen
@@ -197,6 +205,26 @@ class Retry(Message, frozen=True):
 
     child: str
     serial: int | None = None
+
+
+class DependencyDegraded(Message, frozen=True):
+    """A sibling that this actor declared to depend on was switched off (`on_give_up=DEGRADE`).
+
+    Told to those that run at that moment, and to those that start while it is off, if they have a
+    handler for it.  Until `DependencyBack` asking it fails at once with `ActorDegraded`, except
+    while it is being probed.
+    """
+
+    path: str
+    why: str
+    probe_in: float | None = None
+    """Seconds until it is tried again; None while it is being tried."""
+
+
+class DependencyBack(Message, frozen=True):
+    """A sibling that had been switched off has stayed up for its stable period."""
+
+    path: str
 
 
 Call: TypeAlias = (

@@ -77,7 +77,7 @@ class PartitionInfo:
     index: int
     ref: Ref | None
     """None when it does not run."""
-    state: Literal["running", "stopped", "restarting"]
+    state: Literal["running", "stopped", "restarting", "degraded"]
     incarnation: int
 
 

@@ -56,7 +56,11 @@ def _rows(node: TreeNode, first: str, rest: str) -> Iterator[tuple[str, ...]]:
 
 def _state(node: TreeNode) -> str:
     """Return the state, and what is remarkable about it."""
-    flags = [name for name, raised in (("busy", node.busy), ("wedged", node.wedged)) if raised]
+    if node.probe_in is not None:
+        return f"{node.state}, probe in {_duration(node.probe_in)}"
+    on_probation = node.degraded and node.state == "running"
+    marks = (("busy", node.busy), ("wedged", node.wedged), ("on probation", on_probation))
+    flags = [name for name, raised in marks if raised]
     return " ".join([node.state, *flags])
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
+from holdfast.runtime.messages import Message
 from holdfast.runtime.outcomes import Outcome
 from holdfast.supervisors.reports import Report
 
@@ -51,6 +52,8 @@ __all__ = [
     "StopTogether",
     "Stopped",
     "StoppedTogether",
+    "SwitchOff",
+    "Tell",
 ]
 
 # ---- facts: what happened ---------------------------------------------------------------------------
@@ -95,6 +98,8 @@ class Cause(Enum):
     ADDED = "start_child"
     REVIVED = "restart_child"
     OPERATOR = "operator"
+    PROBE = "probe"
+    """A child that was switched off is tried, alone and without charge."""
 
 
 @attrs.frozen
@@ -129,6 +134,22 @@ class Retire:
     """The child is not coming back unless it is revived: its mail is refused, its questions fail now."""
 
     child: str
+
+
+@attrs.frozen
+class SwitchOff:
+    """The child is off until its probe: its mail is refused, its questions fail now and say when that is."""
+
+    child: str
+    probe_in: float
+
+
+@attrs.frozen
+class Tell:
+    """Send a running child a message, outside its bound, if it has a handler for that."""
+
+    child: str
+    message: Message
 
 
 @attrs.frozen
@@ -236,6 +257,8 @@ Step: TypeAlias = (
     | Stop
     | StopTogether
     | Retire
+    | SwitchOff
+    | Tell
     | Forget
     | ScheduleRetry
     | CancelRetry

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from holdfast.supervisors.child_spec import Group, Pool, Strategy
+from holdfast.supervisors.child_spec import Group, OnGiveUp, Pool, Strategy
 from holdfast.supervisors.children import Child, Children, Slowdown, State
 from holdfast.supervisors.intensity import Window
 from holdfast.supervisors.plan import (
@@ -77,22 +77,39 @@ class Recovery:
         self._group = group
         self.window.adopt(group.budget)
 
-    def charge(self, child: Child, now: float) -> bool:
-        """Charge one attempt; false when it is one too many and must not be made (R15)."""
-        if not (child.window or self.window).charge(now):
-            return False
+    def charge(self, child: Child, now: float) -> Window | None:
+        """Charge one attempt and return the window that holds it; None when it is one too many (R15).
+
+        A child that escalates with a budget of its own is charged as if it stood under a supervisor of
+        its own: when its budget is spent, one unit of this supervisor's is, and its own begins anew.
+        """
+        window = child.window or self.window
+        charged = window.charge(now)
+        if not charged and child.window is not None and child.spec.on_give_up is OnGiveUp.ESCALATE:
+            window = self.window
+            charged = window.charge(now)
+            child.window = Window(child.window.budget)
+        if not charged:
+            return None
         self.restarts += 1
-        return True
+        return window
+
+    def next_serial(self) -> int:
+        """Return a number that no other timer of this supervisor has."""
+        self._serial += 1
+        return self._serial
 
     @property
     def delays(self) -> bool:
         """Whether an attempt waits for its delay before it is made."""
         return self._slowdown is not None
 
-    def attempt(self, child: Child, now: float, why: str) -> Plan:
-        """Make a charged attempt: the whole rule, with this child as the trigger (R7, R14)."""
+    def attempt(self, child: Child, now: float, why: str, window: Window) -> Plan:
+        """Make an attempt charged to `window`: the whole rule, with this child as the trigger (R7, R14)."""
+        if child.window is not None and window is self.window:
+            why = f"{why}, its own budget ({child.window.budget}) is used up"
+        announced = self.announce_full_restart(f"{child.id} {why}", now)
         group = self.group_of(child)
-        window = child.window or self.window
         report = RestartDecided(
             supervisor=self._path,
             at=now,
@@ -100,10 +117,9 @@ class Recovery:
             why=why,
             strategy=self._strategy,
             stops=ids(to_stop(group)),
-            starts=ids(to_start(group)),
+            starts=ids(to_start(group, probing=self.full_restart_under_way)),
             budget=window.state(now),
         )
-        announced = self.announce_full_restart(f"{child.id} {why}", now)
         return Plan(self.restart_group(child, group, Cause.RESTART), (*announced, report))
 
     def wait(self, child: Child, now: float, chance: float, why: str) -> Plan:
@@ -126,10 +142,9 @@ class Recovery:
         announced = self.announce_full_restart(f"{child.id} {why}", now)
         # The members stay stopped during the delay, also those that this attempt had already started.
         pauses = self.pause(group)
-        self._serial += 1
-        child.retry_serial = self._serial
+        child.retry_serial = self.next_serial()
         child.state = State.RESTARTING
-        return Plan((*pauses, ScheduleRetry(child.id, delay, self._serial)), (*announced, report))
+        return Plan((*pauses, ScheduleRetry(child.id, delay, child.retry_serial)), (*announced, report))
 
     def _slowdown_of(self, child: Child) -> Slowdown:
         """Return the back-off of the child, or of its group, which is restarted as one."""
@@ -150,7 +165,9 @@ class Recovery:
     def restart_group(self, trigger: Child, group: tuple[Child, ...], cause: Cause) -> tuple[Step, ...]:
         """Stop the group in reverse, then start it in order; a full restart does so with ceremony."""
         stops = self.pause(group)
-        starts = tuple(Start(member.id, cause) for member in to_start(group))
+        # A full restart, or one that was asked for, also tries those that are switched off.
+        probing = cause is Cause.OPERATOR or self.full_restart_under_way
+        starts = tuple(Start(member.id, cause) for member in to_start(group, probing=probing))
         if not self.full_restart_under_way:
             return (*stops, *starts)
         full = self._group.full_restart

@@ -48,9 +48,14 @@ def to_stop(group: Sequence[Child]) -> tuple[Child, ...]:
     return tuple(member for member in reversed(group) if member.running)
 
 
-def to_start(group: Sequence[Child]) -> tuple[Child, ...]:
-    """Return the members that a group restart starts, in start order."""
-    return tuple(member for member in group if not member.temporary)
+def to_start(group: Sequence[Child], *, probing: bool = False) -> tuple[Child, ...]:
+    """Return the members that a group restart starts, in start order.
+
+    One that is switched off stays out of it, unless the restart was asked for or is a full one.
+    """
+    return tuple(
+        member for member in group if not member.temporary and (probing or member.state is not State.DEGRADED)
+    )
 
 
 def is_restarted(restart: Restart, outcome: Outcome) -> bool:

@@ -112,7 +112,7 @@ class Supervisor(Actor):
                 incarnation = 0
             else:
                 self._execution.wedged[child] = cell
-        now, chance = self.context.now(), self._execution.chance()
+        now, chance = self.context.now(), self._execution.chance(child)
         fact = ChildEnded(child, incarnation, outcome)
         await self._execution.carry_out(self._machine.decide(fact, now, chance))
 
@@ -154,7 +154,8 @@ class Supervisor(Actor):
     @on(Retry)
     async def _retry(self, retry: Retry) -> None:
         fact = RetryDue(retry.child, retry.serial)
-        await self._execution.carry_out(self._machine.decide(fact, self.context.now()))
+        chance = self._execution.chance(retry.child, retry=True)
+        await self._execution.carry_out(self._machine.decide(fact, self.context.now(), chance))
 
     # -- what is asked
 

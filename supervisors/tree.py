@@ -62,6 +62,10 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clears_in: float = 0.0
     """Seconds until the budget has one more restart to give; 0 while it is whole."""
     full_restarts: int = 0
+    degraded: bool = False
+    """Switched off, or running as a probe and not back yet."""
+    probe_in: float | None = None
+    """Seconds until one that is switched off is probed."""
     busy: bool = False
     """The supervisor did not answer in time; its children are not shown."""
     children: tuple[TreeNode, ...] = ()
@@ -131,6 +135,8 @@ async def _child(system: System, info: ChildInfo) -> TreeNode:
         incarnation=info.incarnation,
         restarts=info.restarts,
         wedged=info.wedged,
+        degraded=info.degraded,
+        probe_in=None if info.probe_in is None else round(info.probe_in, 3),
     )
     if info.own_budget is not None:
         node = _with_budget(node, info.own_budget)

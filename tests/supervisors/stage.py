@@ -46,6 +46,8 @@ from holdfast.supervisors.plan import (
     Stopped,
     StoppedTogether,
     StopTogether,
+    SwitchOff,
+    Tell,
 )
 
 R = TypeVar("R", bound=Report)
@@ -189,6 +191,15 @@ class Stage:
         self.events.append(f"retire {step.child}")
         return DONE
 
+    def _switch_off(self, step: SwitchOff) -> Result:
+        assert step.child not in self.running, f"{step.child} runs and is switched off"
+        self.events.append(f"off {step.child}")
+        return DONE
+
+    def _tell(self, step: Tell) -> Result:
+        self.events.append(f"tell {step.child} {type(step.message).__name__}")
+        return DONE
+
     def _forget(self, step: Forget) -> Result:
         self.events.append(f"forget {step.child}")
         self.timers.pop(step.child, None)
@@ -259,6 +270,8 @@ class Stage:
         Stop: _stop,
         StopTogether: _stop_together,
         Retire: _retire,
+        SwitchOff: _switch_off,
+        Tell: _tell,
         Forget: _forget,
         ScheduleRetry: _schedule,
         CancelRetry: _cancel,

@@ -28,14 +28,13 @@ from holdfast.supervisors import (
     FullRestart,
     InvalidSpec,
     Kind,
-    NotBuiltYet,
     Restart,
     dynamic,
     supervisor,
     template,
     worker,
 )
-from holdfast.supervisors.child_spec import start_order
+from holdfast.supervisors.dependencies import start_order
 
 
 def test_a_minimal_worker_is_permanent_with_five_seconds_to_stop() -> None:
@@ -131,20 +130,15 @@ def test_a_significant_child_of_a_dynamic_supervisor_is_refused() -> None:
     "fields,wanted",
     [
         ({"on_give_up": STOP, "restart": TEMPORARY}, "needs a child that is restarted"),
-        ({"budget": Budget(1, 1.0)}, "a budget of its own needs on_give_up=STOP"),
+        ({"on_give_up": DEGRADE, "restart": TEMPORARY}, "needs a child that is restarted"),
+        ({"budget": Budget(1, 1.0), "restart": TEMPORARY}, "needs a child that is restarted"),
+        ({"probing": Backoff()}, "probing needs on_give_up=DEGRADE"),
         ({"depends_on": ["a"]}, "does not depend on itself"),
     ],
 )
 def test_a_combination_without_effect_is_refused(fields: dict[str, Any], wanted: str) -> None:
     with pytest.raises(InvalidSpec, match=wanted):
         worker("a", Actor, **fields)
-
-
-def test_what_is_not_built_yet_is_refused_by_its_name() -> None:
-    with pytest.raises(NotBuiltYet, match="on_give_up=DEGRADE is not built yet"):
-        worker("a", Actor, on_give_up=DEGRADE)
-    with pytest.raises(NotBuiltYet, match="a budget for each dynamic child is not built yet"):
-        dynamic("pool", worker("a", Actor, on_give_up=STOP))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from holdfast.runtime import Event, event_name
 from holdfast.supervisors import (
     AutoShutdownDecided,
     BudgetLeft,
+    ChildBack,
+    ChildDegraded,
     ChildGivenUp,
     ChildNotRestarted,
     ComponentFailed,
@@ -15,6 +17,8 @@ from holdfast.supervisors import (
     FullRestartStarted,
     NoticeIgnored,
     OrderlyRestart,
+    ProbeDecided,
+    ProbeFailed,
     Report,
     RestartDecided,
     RestartDelayed,
@@ -61,6 +65,33 @@ REPORTS: list[tuple[Report, str]] = [
     (
         ChildGivenUp(supervisor="s", at=1.0, child="a", why="crashed", intensity=3, period=30.0),
         "s/a crashed; its 3 restarts in 30 s are used up: it is stopped, its siblings go on",
+    ),
+    (
+        ChildDegraded(
+            supervisor="s",
+            at=1.0,
+            child="a",
+            why="crashed",
+            intensity=3,
+            period=9.0,
+            probe_in=4.0,
+            told=("c",),
+        ),
+        "s/a crashed; it is switched off (own budget: 3 in 9 s), its siblings go on, c told; probed in 4.0 s",
+    ),
+    (
+        ProbeDecided(supervisor="s", at=1.0, child="a", probe=2, degraded_for=12.0),
+        "s/a is degraded for 12.0 s; probe 2 starts it, no charge",
+    ),
+    (
+        ProbeFailed(
+            supervisor="s", at=1.0, child="a", why="crashed", failed=2, probe_in=8.0, degraded_for=12.0
+        ),
+        "s/a crashed: probe 2 failed, it stays switched off; probed again in 8.0 s",
+    ),
+    (
+        ChildBack(supervisor="s", at=1.0, child="a", degraded_for=50.0, stable_for=30.0),
+        "s/a is back: up for 30 s after 50.0 s of degradation",
     ),
     (
         SupervisorGaveUp(supervisor="s", at=1.0, child="a", why="crashed", intensity=3, period=5.0, stops=()),
