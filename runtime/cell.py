@@ -88,10 +88,6 @@ class Cell:
         """Whether its start hook has returned and it has not been asked to end."""
         return self.slot.cell is self and self.slot.running
 
-    def handles(self, message: type[object]) -> bool:
-        """Whether the actor that runs here has a handler for this type of message."""
-        return self.life.handles(message)
-
     @property
     def life(self) -> Life:
         """What it lives through, from its start on."""

@@ -196,7 +196,7 @@ class Execution:
 
     async def _tell(self, step: Tell) -> Result:
         cell = self.cells.get(step.child)
-        if cell is not None and cell.handles(type(step.message)):
+        if cell is not None and cell.life.handles(type(step.message)):
             cell.slot.post(Notice(step.message, cell.incarnation))
         return DONE
 
