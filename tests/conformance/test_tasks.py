@@ -229,7 +229,10 @@ async def test_a_task_with_a_result_runs_once_whatever_the_supervisor_declares()
     # T2
     async with jobs_of(restart=PERMANENT) as (_system, jobs):
         assert await jobs.run(double, 1) == 2
+        assert await (await jobs.start(double, 2)).result() == 4
         assert await running(jobs) == 0
+        supervision = await jobs.supervision()
+        assert (supervision.restarts, jobs.ref.slot.incarnation) == (0, 1)
 
 
 @both_backends
@@ -377,12 +380,13 @@ async def test_a_task_knows_its_ancestors_and_its_callers_nested_too() -> None:
     async def tell() -> TaskInfo | None:
         return task_info()
 
-    async def nested(jobs: TaskSupervisorHandle) -> TaskInfo | None:
-        return await jobs.run(tell)
+    async def nested(jobs: TaskSupervisorHandle, depth: int) -> TaskInfo | None:
+        return await jobs.run(nested, jobs, depth - 1) if depth else await jobs.run(tell)
 
     async with jobs_of() as (_system, jobs):
-        info = await jobs.run(nested, jobs)
-        assert info == TaskInfo("app/jobs/task-2", ("app/jobs", "app"), ("app/jobs/task-1",), None)
+        info = await jobs.run(nested, jobs, 1)
+        callers = ("app/jobs/task-2", "app/jobs/task-1")
+        assert info == TaskInfo("app/jobs/task-3", ("app/jobs", "app"), callers, None)
         assert task_info() is None
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conformance.test_tasks import Boom, double, jobs_of, running
 
-from holdfast.runtime import Actor, InjectedFault, Message, on
+from holdfast.runtime import Actor, InjectedFault, Message, Request, on
 from holdfast.runtime.testing import both_backends, run, settled
 from holdfast.supervisors import StreamItem, TaskSupervisorHandle
 
@@ -211,6 +211,38 @@ async def test_the_tasks_of_a_stream_end_with_the_actor_that_consumes_it() -> No
         assert await running(jobs) == 2
         ref.tell(InjectedFault(RuntimeError("a bug")))
         assert await running(jobs) == 0
+
+
+async def fail_after(delay: float) -> None:
+    await anyio.sleep(delay)
+    raise Boom(delay)
+
+
+class Gather(Request[list[bool]], frozen=True):
+    pass
+
+
+class Gatherer(Actor):
+    def __init__(self, jobs: TaskSupervisorHandle) -> None:
+        self._jobs = jobs
+
+    @on(Gather)
+    async def _gather(self, _question: Gather) -> list[bool]:
+        got: list[bool] = []
+        async for item in self._jobs.stream(fail_after, [0.1, 0.5, 0.8]):
+            got.append(item.ok)
+            await anyio.sleep(1)  # the others fail meanwhile, and nobody waits for them
+        return got
+
+
+@both_backends
+async def test_a_failure_in_a_stream_crashes_no_actor_that_is_just_doing_something_else() -> None:
+    # T4, T1
+    async with jobs_of() as (system, jobs):
+        ref = await system.start("gatherer", lambda: Gatherer(jobs))
+        assert await ref.ask(Gather()) == [False, False, False]
+        await settled()
+        assert ref.slot.running
 
 
 @both_backends
