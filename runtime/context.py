@@ -121,6 +121,19 @@ class Context:
         else:
             cell.slot.post(Notice(message, cell.incarnation))
 
+    def continue_with(self, message: Message) -> None:
+        """Handle this message next, before anything that waits in the mailbox (S16: OTP's `continue`).
+
+        From a start hook it is the first message of this incarnation, which lets the start return
+        before the work is done; a handler may continue in turn, or stop.  Of two, the later one
+        comes first.  To a later incarnation it is dropped and counted.
+        """
+        cell = self._cell
+        if cell.ended or cell.slot.cell is not cell:
+            cell.system.counters.stale_notices += 1
+        else:
+            cell.slot.mailbox.post_first(Notice(message, cell.incarnation))
+
     # -- others
 
     def watch(self, ref: Ref) -> None:

@@ -191,10 +191,13 @@ class Mailbox:
         """Put an item of the runtime at the end, outside the bound."""
         self.limit += 1
         self.queue.append(item)
-        consumer = self.consumer
-        if consumer is not None:
-            self.consumer = None
-            consumer.unpark()
+        self._call_consumer()
+
+    def post_first(self, item: object) -> None:
+        """Put an item of the runtime before everything that waits, outside the bound."""
+        self.limit += 1
+        self.queue.appendleft(item)
+        self._call_consumer()
 
     def _overflow(self, message: object) -> None:
         if self.closed:

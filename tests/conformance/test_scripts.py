@@ -25,7 +25,7 @@ SCRIPTS = 150
 def test_a_random_script_has_the_events_answers_and_states_that_the_rules_say(
     backend: str, levels: int
 ) -> None:
-    # R1-R49 but for time, W3, X2
+    # All rules but those of time; W3, X2
     for seed in range(FIRST, FIRST + SCRIPTS):
         script, wanted = compose(seed, levels)
         assert run(backend, functools.partial(play, script)) == wanted, (seed, script)
