@@ -1,24 +1,15 @@
-"""T1 to T6: supervised one-off tasks, with results, and bounded streams of them."""
+"""T1 to T3, T5, T6: supervised one-off tasks with results.  T4 is in `test_task_streams.py`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import anyio
 import pytest
+from tests.supervisors.errands import Begin, Begun, Boom, Call, double, fail, forever, jobs_of, running
 
 from holdfast.runtime import (
     KILLED,
-    Actor,
     Crash,
-    Message,
-    Request,
     Shutdown,
-    System,
-    on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, settled
 from holdfast.supervisors import (
@@ -26,99 +17,14 @@ from holdfast.supervisors import (
     PERMANENT,
     TRANSIENT,
     Budget,
-    InvalidSpec,
     NoSuchChild,
-    StreamItem,
     TaskEnded,
-    TaskHandle,
     TaskInfo,
     TaskSupervisorHandle,
     TaskTimeout,
     TooManyChildren,
-    start_tree,
-    supervisor,
     task_info,
-    task_supervisor,
-    worker,
 )
-
-
-class Boom(Exception):
-    """What a task fails with."""
-
-
-async def double(number: int) -> int:
-    await anyio.sleep(0.1)
-    return 2 * number
-
-
-async def fail(text: str) -> None:
-    await anyio.sleep(0.1)
-    raise Boom(text)
-
-
-async def forever() -> None:
-    await anyio.sleep_forever()
-
-
-class Call(Request[str], frozen=True):
-    """Run a task that fails and say what came of it."""
-
-
-class Begin(Message, frozen=True):
-    """Start a task and do not wait for it."""
-
-    linked: bool = True
-    seconds: float = 0.0
-    """How long the handler goes on after that."""
-    collects: bool = False
-
-
-class Begun(Request[bool], frozen=True):
-    """Whether the task that was begun is done."""
-
-
-class Caller(Actor):
-    jobs: TaskSupervisorHandle
-    handle: TaskHandle[None]
-
-    def on_start(self) -> None:
-        self.jobs = TaskSupervisorHandle(self.context.system.ref("app/jobs"))
-
-    @on(Call)
-    async def _call(self, _question: Call) -> str:
-        try:
-            await self.jobs.run(fail, "in a task")
-        except Boom as error:
-            return f"caught {error}"
-        return "nothing came"
-
-    @on(Begin)
-    async def _begin(self, message: Begin) -> None:
-        self.handle = await self.jobs.start(fail, "unawaited", linked=message.linked)
-        await anyio.sleep(message.seconds)
-        if message.collects:
-            with pytest.raises(Boom):
-                await self.handle.result()
-
-    @on(Begun)
-    def _begun(self, _question: Begun) -> bool:
-        return self.handle.done
-
-
-@asynccontextmanager
-async def jobs_of(**options: Any) -> AsyncGenerator[tuple[System, TaskSupervisorHandle]]:
-    async with open_system() as system:
-        spec = task_supervisor("jobs", **options)
-        await start_tree(system, supervisor("app", spec, worker("caller", Caller), budget=Budget(9, 5.0)))
-        yield system, TaskSupervisorHandle(system.ref("app/jobs"))
-
-
-async def running(jobs: TaskSupervisorHandle) -> int:
-    await settled()
-    counts = await jobs.count_children()
-    assert counts.workers >= counts.active
-    return counts.active
 
 
 @both_backends
@@ -298,83 +204,6 @@ async def test_a_handle_may_be_asked_again_after_a_timeout() -> None:
 
 
 @both_backends
-async def test_results_come_in_input_order_whatever_the_finish_order() -> None:
-    # T4
-    async def after(delay: float) -> float:
-        await anyio.sleep(delay)
-        return delay
-
-    async with jobs_of() as (_system, jobs):
-        stream = jobs.stream(after, [3.0, 1.0, 2.0], concurrency=3)
-        assert [item.unwrap() async for item in stream] == [3.0, 1.0, 2.0]
-        stream = jobs.stream(after, [3.0, 1.0, 2.0], concurrency=3, ordered=False)
-        assert [item.unwrap() async for item in stream] == [1.0, 2.0, 3.0]
-
-
-@both_backends
-async def test_a_failure_is_an_item_and_the_others_go_on() -> None:
-    # T4
-    async def odd(number: int) -> int:
-        if number % 2 == 0:
-            raise Boom(str(number))
-        return number
-
-    async with jobs_of() as (_system, jobs):
-        items = [item async for item in jobs.stream(odd, range(4))]
-    assert [item.value for item in items] == [None, 1, None, 3]
-    assert [str(item.error) for item in items if not item.ok] == ["0", "2"]
-
-
-@both_backends
-async def test_a_consumer_that_stops_early_shuts_the_unused_tasks_down() -> None:
-    # T4
-    taken: list[int] = []
-
-    def inputs() -> Any:
-        for number in range(1000):
-            taken.append(number)
-            yield number
-
-    async def quick_at_first(number: int) -> int:
-        if number:
-            await anyio.sleep_forever()
-        return number
-
-    async with jobs_of() as (system, jobs):
-        before = system.statistics()
-        async for item in jobs.stream(quick_at_first, inputs(), concurrency=4, timeout=None):
-            assert item == StreamItem(0, 0)
-            assert await running(jobs) == 3
-            break
-        assert await running(jobs) == 0
-        after = system.statistics()
-        assert (after.tasks, after.slots, after.deadlines) == (before.tasks, before.slots, before.deadlines)
-        assert taken == [0, 1, 2, 3]
-
-
-@both_backends
-async def test_a_slow_task_of_a_stream_is_its_item_or_the_end_as_declared() -> None:
-    # T4
-    async def slow_second(number: int) -> int:
-        await anyio.sleep(100 if number == 1 else 1)
-        return number
-
-    async with jobs_of() as (_system, jobs):
-        stream = jobs.stream(slow_second, range(3), timeout=5.0, on_timeout="item", with_input=True)
-        first, second, third = [item async for item in stream]
-        assert (first.value, third.value) == (0, 2)
-        assert isinstance(second.error, TaskTimeout)
-        assert second.input == 1
-
-        seen: list[int] = []
-        with pytest.raises(TaskTimeout):
-            async for item in jobs.stream(slow_second, range(3), timeout=5.0):
-                seen.append(item.index)  # noqa: PERF401 - those before the end count
-        assert seen == [0]
-        assert await running(jobs) == 0
-
-
-@both_backends
 async def test_a_task_knows_its_ancestors_and_its_callers_nested_too() -> None:
     # T5
     async def tell() -> TaskInfo | None:
@@ -401,15 +230,3 @@ async def test_a_terminated_task_is_gone_and_then_not_found() -> None:
             await jobs.terminate_child(handle)
         with pytest.raises(TaskEnded, match="shutdown"):
             await handle.result()
-
-
-@both_backends
-async def test_what_a_stream_or_a_task_cannot_be_is_refused_by_name() -> None:
-    async with jobs_of() as (_system, jobs):
-        cases: list[Any] = [{"concurrency": 0}, {"timeout": 0}, {"on_timeout": "ignore"}]
-        for wrong in cases:
-            with pytest.raises(InvalidSpec, match="stream of app/jobs"):
-                jobs.stream(double, [1], **wrong)
-        with pytest.raises(InvalidSpec, match="shutdown"):
-            await jobs.start(double, 1, shutdown=-1.0)
-        assert await running(jobs) == 0

@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conformance.test_tasks import Boom, double, jobs_of, running
+from tests.supervisors.errands import Boom, double, jobs_of, running
 
 from holdfast.runtime import Actor, InjectedFault, Message, Request, on
 from holdfast.runtime.testing import both_backends, run, settled

@@ -7,7 +7,7 @@ import weakref
 
 import anyio
 import pytest
-from tests.conformance.test_tasks import Boom, double, fail, forever, jobs_of, running
+from tests.supervisors.errands import Boom, double, fail, forever, jobs_of, running
 
 from holdfast.runtime import (
     Actor,
@@ -218,10 +218,10 @@ async def test_a_cancelled_task_that_will_not_end_is_killed_when_its_allowance_i
             await handle.result()
         # The allowance, then the grace of a kill.
         assert system.now() - began == pytest.approx(1.0 + system.kill_grace, abs=0.001)
-        assert system.wedged == (handle.path,)
+        assert system.statistics().wedged == (handle.path,)
         assert await running(jobs) == 0
         await anyio.sleep(30)
-        assert system.wedged == ()
+        assert system.statistics().wedged == ()
 
 
 @both_backends
