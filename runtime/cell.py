@@ -6,26 +6,26 @@ What the incarnation itself does between its start and its end is in `life.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context as Variables
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal
 
+from holdfast.runtime import starting
 from holdfast.runtime.asks import Waiter, waiting_cell
 from holdfast.runtime.behavior import Actor, Ignore, Info
 from holdfast.runtime.context import Context
 from holdfast.runtime.errors import (
     ActorGone,
-    NameTaken,
-    ResourceHeld,
     StartFailed,
-    StartTimeout,
 )
 from holdfast.runtime.events import TaskWedged
 from holdfast.runtime.holdings import Holdings
 from holdfast.runtime.identity import join
 from holdfast.runtime.life import Life
 from holdfast.runtime.loop import Loop
-from holdfast.runtime.mailbox import StopMark
+from holdfast.runtime.mailbox import Notice, StopMark
+from holdfast.runtime.messages import Ended
 from holdfast.runtime.outcomes import KILLED, Crash, Outcome
-from holdfast.runtime.tiers import come_to_life
 
 if TYPE_CHECKING:
     from holdfast.runtime.asks import Pending
@@ -40,9 +40,9 @@ class Cell:
     """An incarnation: start it, ask it to stop, wait for its end, kill it."""
 
     __slots__ = (
-        "_factory", "_holdings", "_killed", "_life", "_requested", "_sentence", "_starter", "_waiters",
-        "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "loop",
-        "on_failure_below", "outcome", "parent", "slot", "system", "waiting_for",
+        "_factory", "_holdings", "_killed", "_life", "_requested", "_sentence", "_variables",
+        "_waiters", "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "loop",
+        "on_child_ended", "on_failure_below", "outcome", "parent", "slot", "starter", "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,8 @@ class Cell:
         """Whom this actor's loop waits for: the edges of the graph that asks are checked against."""
         self.on_failure_below: Callable[[str, Outcome], bool] | None = None
         """Told of each abnormal end by itself anywhere below, at once; True takes it over (see `Life`)."""
+        self.on_child_ended: Callable[[Ended], None] | None = None
+        """Called in place of an `Ended` in the mail, where this actor waits for mail: none is before it."""
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
         self.loop.liveness = liveness
@@ -80,7 +82,9 @@ class Cell:
         self._killed = False
         self._sentence: Crash | None = None
         self._wedged = False
-        self._starter: Waiter | None = None
+        self._variables: Variables | None = None
+        self.starter: Waiter | None = None
+        """Who waits for its start hook."""
         self._waiters: list[Waiter] | None = None
 
     @property
@@ -130,79 +134,49 @@ class Cell:
         a wedged task holds an exclusive resource.  Cancelled while it waits, the
         incarnation is left to its parent's end.
         """
-        slot, system = self.slot, self.system
-        if slot.cell is not None:
-            self._refuse_start(NameTaken(slot.path, slot.incarnation))
-        held = system.held_resource(self.exclusive)
-        if held is not None:
-            self._refuse_start(ResourceHeld(slot.path, *held))
-        if system.closing and self.parent is None:
-            self._refuse_start(system.closed_error())
-        self._take_slot()
-        life = self._life = come_to_life(self, self._factory)
-        if self._killed:
-            life.cancel()
-        await self._wait_started(life, timeout)
+        if self.begin():
+            await self.system.pump.breathe()
+        else:
+            await self.wait_started(timeout)
+        return self.start_reply()
+
+    def begin(self) -> bool:
+        """Start it as far as nothing has to be waited for; True when the start is over, well or not."""
+        starting.begin(self)
+        return self.life.announced or self.ended
+
+    async def wait_started(self, timeout: float | None) -> None:
+        """Wait for what the start hook waits for, up to `timeout` seconds."""
+        await starting.wait(self, timeout)
+
+    def start_reply(self) -> Info | Ignore | None:
+        """Return what the start hook returned, or raise `StartFailed`."""
+        life = self.life
         if life.start_error is not None:
-            raise StartFailed(slot.path, life.start_error) from life.start_error
+            raise StartFailed(self.slot.path, life.start_error) from life.start_error
         return life.reply
 
-    def _take_slot(self) -> None:
-        slot = self.slot
-        slot.incarnation += 1
-        self.incarnation = self.loop.incarnation = slot.incarnation
-        slot.cell = self
-        slot.state = "starting"
-        slot.mailbox.reopen()
-        if self.parent is not None:
-            self.parent.children[slot.path] = self
-        else:
-            self.system.cell_started(self)
-
-    async def _wait_started(self, life: Life, timeout: float | None) -> None:
-        system = self.system
-        life.start()
-        if life.announced or self.ended:
-            await system.pump.breathe()
-            return
-        # A supervisor waits for its child's hooks: a hook that asks the supervisor would wait for ever.
-        self._starter = starter = Waiter(waiting_cell(), self.slot)
-        deadline = None
-        if timeout is not None:
-            deadline = system.deadlines.add(
-                system.now() + timeout, lambda: self._start_expired(life, timeout)
-            )
-        try:
-            await starter.sleep()
-        finally:
-            self._starter = None
-            starter.leave()
-            if deadline is not None:
-                deadline.cancel()
-
-    def _refuse_start(self, reason: Exception) -> None:
-        self.outcome = Crash(reason)
-        self.ended = True
-        Life(self, None).emit_start_failed(reason)
-        raise StartFailed(self.slot.path, reason) from reason
-
-    def _start_expired(self, life: Life, timeout: float) -> None:
-        if life.announced or life.leaving:
-            return  # the starter has been woken, its task has not had its turn yet
-        life.start_error = StartTimeout(self.slot.path, timeout)
-        self.kill()
-        # A hook that shields itself must not hold up whoever waits for the start.
-        self.system.deadlines.add(self.system.now() + self.system.kill_grace, self._start_wedged)
-
-    def _start_wedged(self) -> None:
-        if not self.ended:
-            self.mark_wedged()
-
-    def _tell_starter(self) -> None:
-        if self._starter is not None:
-            self._starter.wake()
+    @property
+    def variables(self) -> Variables:
+        """The context variables that its children start with: those of the time when the first was opened."""
+        if self._variables is None:
+            self._variables = copy_context()
+        return self._variables
 
     # -- the stop ------------------------------------------------------------------------------------
+
+    def stop_at_once(self, *, final: bool) -> bool:
+        """Stop it here and now; False when that would have something to wait for, and nothing was done.
+
+        An idle actor without a stop hook of its own ends so, and its successor can follow it at once.
+        """
+        if self.ended:
+            return True
+        if self._life is None or not self._life.stops_at_once or self._wedged:
+            return False
+        self._request(final=final)
+        self._life.end_idle()
+        return True
 
     async def stop(self, allowance: float | None, *, final: bool) -> Outcome | None:
         """Ask it to stop, wait up to `allowance` seconds, then kill it and wait for the end (R18).
@@ -348,7 +322,8 @@ class Cell:
             child._request(final=self._final)
             child.kill()
         self.life.release(outcome)
-        self.life.leave(outcome)
+        if self.life.leave(outcome):
+            self.tell_parent(outcome)
         self._tell_waiters()
 
     def _stack(self) -> str:
@@ -384,13 +359,27 @@ class Cell:
         if not self.ended:
             await self.loop.drain()
 
+    def tell_parent(self, outcome: Outcome) -> None:
+        """Tell who supervises that it ended by itself: at once when that one waits for mail, else by mail."""
+        parent = self.parent
+        assert parent is not None, "leave() found one"
+        ended = Ended(self.slot.path, self.incarnation, outcome)
+        if parent.on_child_ended is None or not parent.life.waits_for_mail:
+            parent.slot.post(Notice(ended, parent.incarnation))
+            return
+        try:
+            parent.on_child_ended(ended)
+        except BaseException as error:  # noqa: BLE001 - it ran in the name of the parent, whose crash it is
+            parent.life.child_task_failed(error)
+
     @property
     def _final(self) -> bool:
         """Whether nobody is going to start a successor: it was said so, or there is nobody who could."""
         return self._requested == "final" or (self.parent is None and not self._requested)
 
     def _tell_waiters(self) -> None:
-        self._tell_starter()
+        if self.starter is not None:
+            self.starter.wake()
         self.loop.tell_drained()
         self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
         for waiter in self._waiters or ():

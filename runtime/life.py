@@ -16,15 +16,15 @@ an exception:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime import crash
+from holdfast.runtime.asks import Caller, set_caller
 from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply, returned
+from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
-from holdfast.runtime.mailbox import Notice
-from holdfast.runtime.messages import Ended
 from holdfast.runtime.outcomes import NORMAL, Crash, Outcome, describe
 
 if TYPE_CHECKING:
@@ -71,27 +71,50 @@ class Life:
         """Whether the actor has a handler for this type; False before it is made and when it has ended."""
         return self._actor is not None and message in type(self._actor).handlers
 
+    @property
+    def waits_for_mail(self) -> bool:
+        """Whether it has nothing to do until mail comes."""
+        return False
+
+    @property
+    def stops_at_once(self) -> bool:
+        """Whether a stop would have nothing to wait for: no handler, no hook in a task, nobody below."""
+        return self.waits_for_mail and self.ends_at_once
+
+    def end_idle(self) -> None:
+        """End here and now: it was asked to stop, and nothing has to be waited for (`stops_at_once`)."""
+        raise NotImplementedError
+
     # -- from the start to the stop hook
 
     async def begin(self) -> Outcome | None:
         """Run the start hook and announce it; an outcome when there is nothing to serve."""
-        actor = self._actor
-        assert actor is not None
+        assert self._actor is not None
         try:
-            actor.context = self._cell.context
-            self._cell.slot.mailbox.configure(type(actor).mailbox)
-            reply = await returned(actor, actor.on_start())
-            if reply is not None and not isinstance(reply, Ignore | Info):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise DefinitionError(
-                    f"on_start of {self._cell.slot.path} returns None, IGNORE or Info(...), got {reply!r}"
-                )
-            self.reply = reply
+            return self.opened(await returned(self._actor, self.call_start_hook()))
         except BaseException as error:
             if self.cancel_called:
                 raise
             return self.start_failed(error)
-        if isinstance(reply, Ignore):
-            return NORMAL
+
+    def call_start_hook(self) -> StartReply | Awaitable[StartReply]:
+        """Call the start hook and return what it returns, to be waited for if it is `async def`."""
+        actor = self._actor
+        assert actor is not None
+        actor.context = self._cell.context
+        self._cell.slot.mailbox.configure(type(actor).mailbox)
+        return actor.on_start()
+
+    def opened(self, reply: object) -> Outcome | None:
+        """Announce that the start hook has returned; an outcome when there is nothing to serve."""
+        if reply is not None:
+            if not isinstance(reply, Ignore | Info):
+                raise DefinitionError(
+                    f"on_start of {self._cell.slot.path} returns None, IGNORE or Info(...), got {reply!r}"
+                )
+            self.reply = reply
+            if isinstance(reply, Ignore):
+                return NORMAL
         self._announce()
         return None
 
@@ -117,7 +140,8 @@ class Life:
         self._cell.system.events.publish(event)
         self._cell.in_hook = False
         self.announced = True
-        self._cell._tell_starter()
+        if self._cell.starter is not None:
+            self._cell.starter.wake()
 
     async def finish(self, outcome: Outcome) -> Outcome:
         """Cancel the child tasks and run the stop hook; what it raises becomes the outcome (S19)."""
@@ -172,11 +196,32 @@ class Life:
         self.release(outcome)
         self._cell.outcome = outcome
         self._cell.ended = True
-        self.leave(outcome)
+        told = self.leave(outcome)
         self._cell.system.release_resources(self._cell)
         self._cell.system.cell_ended(self._cell)
         self._cell._tell_waiters()
         self._actor = None
+        if told:
+            # Last, because the successor may be started before this returns.
+            self._cell.tell_parent(outcome)
+
+    @property
+    def ends_at_once(self) -> bool:
+        """Whether nothing that it started would have to be waited for."""
+        holdings = self._cell._holdings
+        return not self._cell.children and (holdings is None or not holdings.tasks)
+
+    def end_soon(self, outcome: Outcome) -> None:
+        """End here and now, or in a task for just that where something has to be waited for."""
+        if self.ends_at_once:
+            run_through(self.end(outcome))
+        else:
+            self.leaving = True
+            self._cell.system.spawn(self._end_in_task, self._cell.slot.path, outcome)
+
+    async def _end_in_task(self, outcome: Outcome) -> None:
+        set_caller(Caller(self._cell, in_loop=True))
+        await self.end(outcome)
 
     async def _end_what_it_started(self, outcome: Outcome) -> None:
         self._cancel_child_tasks()
@@ -257,13 +302,13 @@ class Life:
         """Whether the mail belongs to this incarnation and is of no use to a successor."""
         return self._actor is not None and type(self._actor).mailbox.on_restart == "discard"
 
-    def leave(self, outcome: Outcome) -> None:
-        """Give the slot free for a successor, and tell who watches and who supervises."""
+    def leave(self, outcome: Outcome) -> bool:
+        """Give the slot free for a successor, and tell who watches; whether to tell who supervises."""
         slot, parent = self._cell.slot, self._cell.parent
         if parent is not None and parent.children.get(slot.path) is self._cell:
             del parent.children[slot.path]
         if slot.cell is not self._cell:
-            return
+            return False
         slot.cell = None
         slot.state = "down"
         slot.outcome = outcome
@@ -274,7 +319,7 @@ class Life:
         if self.start_error is not None:
             self.emit_start_failed(self.start_error)
         if not self.announced:
-            return
+            return False
         event = ActorEnded(
             path=slot.path,
             incarnation=self._cell.incarnation,
@@ -284,14 +329,13 @@ class Life:
         slot.record(event)
         self._cell.system.events.publish(event)
         slot.tell_watchers()
-        if (
+        return (
             not self._cell._requested
             and parent is not None
             and not parent.ended
             and self._cell.system.fatal is None
             and not self._taken_over(outcome)
-        ):
-            parent.slot.post(Notice(Ended(slot.path, self._cell.incarnation, outcome), parent.incarnation))
+        )
 
     def _taken_over(self, outcome: Outcome) -> bool:
         """Tell those above that listen, the topmost first; what one takes over, the parent is not told.

@@ -16,21 +16,18 @@ waited for, the end of a task-less actor is run in a task for just that.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from holdfast.runtime.asks import Caller, set_caller
+from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.life import Life
-from holdfast.runtime.outcomes import Outcome
+from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.system import System
 
-__all__ = ["Pump", "PumpedLife", "run_through"]
-
-T = TypeVar("T")
+__all__ = ["Pump", "PumpedLife"]
 
 # How long one actor may hold on, and how long all may before other tasks have their turns.
 SLICE = 0.000_1
@@ -41,16 +38,6 @@ TURNS_MAX = 256
 
 # What is done in place of a turn of the scheduler is followed by a real one every so often.
 BREATH = 16
-
-
-def run_through(coroutine: Coroutine[object, None, T]) -> T:
-    """Run what never waits, here and now, and return what it returned."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError(f"{coroutine!r} waits, and is run where nothing can")
 
 
 class Pump:
@@ -170,9 +157,19 @@ class PumpedLife(Life):
         """Run the start hook, in the task of the starter."""
         outcome = run_through(self.begin())
         if outcome is not None:
-            self._end(outcome)
+            self.end_soon(outcome)
         elif self._due():
             self.unpark()
+
+    @property
+    def waits_for_mail(self) -> bool:
+        """Whether it has nothing to do until mail comes."""
+        return self._cell.slot.mailbox.consumer is self
+
+    def end_idle(self) -> None:
+        """End here and now: it was asked to stop, and nothing has to be waited for."""
+        self._cell.slot.mailbox.consumer = None
+        run_through(self.end(run_through(self.finish(SHUTDOWN))))
 
     def unpark(self) -> None:
         """There is something to do: have a turn, one at a time."""
@@ -203,7 +200,7 @@ class PumpedLife(Life):
         if outcome is None:
             self.queued = due = self._due()
             return due
-        self._end(outcome if loop.killed else run_through(self.finish(outcome)))
+        self.end_soon(outcome if loop.killed else run_through(self.finish(outcome)))
         return False
 
     def _due(self) -> bool:
@@ -220,16 +217,3 @@ class PumpedLife(Life):
             return True
         mailbox.consumer = self
         return False
-
-    def _end(self, outcome: Outcome) -> None:
-        """End here and now, unless there is something to be waited for."""
-        holdings = self._cell._holdings
-        if self._cell.children or (holdings is not None and holdings.tasks):
-            self.leaving = True
-            self._cell.system.spawn(self._end_in_task, self._cell.slot.path, outcome)
-        else:
-            run_through(self.end(outcome))
-
-    async def _end_in_task(self, outcome: Outcome) -> None:
-        set_caller(Caller(self._cell, in_loop=True))
-        await self.end(outcome)

@@ -33,6 +33,7 @@ from holdfast.runtime.vigil import Vigil
 
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
+    from holdfast.runtime.task import TaskLife
 
 __all__ = ["Counters", "Statistics", "System"]
 
@@ -97,6 +98,8 @@ class System:
         self._correlations = itertools.count(1)
         self._held: dict[str, Cell] = {}
         self._wedged: dict[Cell, None] = {}
+        self.vacated: TaskLife | None = None
+        """Who is ending right now and leaves its task to a successor that is started in this very turn."""
         self.fatal: BaseException | None = None
         self.on_fatal: Callable[[], None] | None = None
         self.alarm = self.backend.alarm(self.deadlines.fire, nursery)
@@ -195,8 +198,10 @@ class System:
         self._nursery.start_soon(self._counted, fn, args, name=name)
 
     async def _counted(self, fn: Callable[..., Awaitable[None]], args: tuple[object, ...]) -> None:
+        running = fn(*args)
+        del args  # not kept for as long as the task lives
         try:
-            await fn(*args)
+            await running
         except BaseException as error:  # noqa: BLE001 - let out, it would cancel every actor at once
             # Every failure of an actor has become an outcome before it comes here: this is Ctrl-C in
             # the middle of the kernel, or a bug of it.

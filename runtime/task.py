@@ -6,18 +6,30 @@ cancelled only by a kill.  An idle one costs its parked task and nothing else.
 
 from __future__ import annotations
 
+import inspect
+from contextvars import Context as Variables
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.asks import Caller, set_caller
+from holdfast.runtime.behavior import Actor
+from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.life import Life
+from holdfast.runtime.outcomes import SHUTDOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from holdfast.runtime.backend import Parker, TaskHandle
-    from holdfast.runtime.behavior import Actor
+    from holdfast.runtime.behavior import StartReply
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.outcomes import Outcome
+    from holdfast.runtime.registry import Slot
 
 __all__ = ["TaskLife"]
+
+# Restarts in one turn of a task: a third of a millisecond, then others have theirs.
+RESTARTS_PER_TURN = 8
 
 # How long a loop may hold on before it lets others have a turn.
 SLICE = 0.000_4
@@ -26,18 +38,83 @@ SLICE = 0.000_4
 class TaskLife(Life):
     """A life in a task of its own."""
 
-    __slots__ = ("_parker", "_scope", "_task")
+    __slots__ = (
+        "_caller", "_left_with", "_opening", "_parker", "_scope", "_successor", "_task", "_untouched",
+    )  # fmt: skip
 
     def __init__(self, cell: Cell, actor: Actor) -> None:
         super().__init__(cell, actor)
         self._scope = cell.system.backend.scope()
         self._parker: Parker = cell.system.backend.parker()
         self._task: TaskHandle | None = None
+        self._opening: Awaitable[StartReply] | None = None
+        self._untouched: Variables | None = None
+        """The variables that the task began with."""
+        self._caller: Caller
+        self._successor: TaskLife | None = None
+        self._left_with: Outcome | None = None
+        """How its own code ended, where the end has something to wait for."""
         cell.loop.consumer = self._parker
 
     def start(self) -> None:
-        """Start the task; it has its first turn after this."""
-        self._cell.system.spawn(self.run, self._cell.slot.path)
+        """Call the start hook here and now; what it waits for and the mail are the task's.
+
+        It sees the variables that it and the task run with: a copy of its starter's, or those
+        of the task that its predecessor leaves to it.
+        """
+        system = self._cell.system
+        before = system.vacated
+        if before is not None and before.slot is self._cell.slot:
+            system.vacated = None
+            self._take_over(before)
+        else:
+            before = None
+            self._caller = Caller(self._cell, in_loop=True)
+            set_caller(self._caller)
+        try:
+            reply = self.call_start_hook()
+            if reply is not None and inspect.isawaitable(reply):
+                self._opening = reply
+                outcome = None
+            else:
+                outcome = self.opened(reply)
+        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
+            outcome = self.start_failed(error)
+        if outcome is not None:
+            self.end_soon(outcome)
+        elif before is not None:
+            before._successor = self
+        else:
+            system.spawn(_live_in_turn, self._cell.slot.path, self)
+
+    @property
+    def slot(self) -> Slot:
+        """The actor's place."""
+        return self._cell.slot
+
+    def _take_over(self, before: TaskLife) -> None:
+        """Go on in the task of the predecessor, which has ended in this very turn."""
+        self._scope, self._parker, self._task = before._scope, before._parker, before._task
+        self._untouched, self._caller = before._untouched, before._caller
+        self._cell.loop.consumer = self._parker
+        self._caller.cell = self._cell
+
+    @property
+    def waits_for_mail(self) -> bool:
+        """Whether its task is parked until mail comes."""
+        return self._cell.slot.mailbox.consumer is self._parker
+
+    @property
+    def stops_at_once(self) -> bool:
+        """Whether a stop would have nothing to wait for: the stop hook of a task runs in the task."""
+        kind = type(self._actor)
+        return self.waits_for_mail and getattr(kind, "on_stop", None) is Actor.on_stop and self.ends_at_once
+
+    def end_idle(self) -> None:
+        """End here and now; the task finds it ended when it has its turn, and ends too."""
+        self._cell.slot.mailbox.consumer = None
+        run_through(self.end(SHUTDOWN))
+        self._cell.loop.signal()
 
     def cancel(self) -> None:
         """Cancel the task; it may still clean up."""
@@ -52,30 +129,45 @@ class TaskLife(Life):
         """Whether a kill has cancelled the task."""
         return self._scope.cancel_called
 
-    async def run(self) -> None:
-        """Live the whole life."""
-        set_caller(Caller(self._cell, in_loop=True))
-        self._task = self._cell.system.backend.current_task()
-        outcome: Outcome | None = None
+    async def live(self) -> TaskLife | None:
+        """Live the whole life under the scope, and return the successor that goes on in the task."""
+        outcome = await self._live()
+        if outcome is None or self._scope.cancel_called or not self.ends_at_once:
+            self._left_with = outcome
+            return None
+        # A successor finds the variables as they were, or a task of its own.
+        self._cell.system.vacated = self if copy_context() == self._untouched else None
         try:
-            with self._scope:
-                outcome = await self._live()
-        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
-            # A cancelled scope lets through what clean-up raised beside the cancellation.
-            outcome = self.judge(error)
-        await self.end(outcome)
+            run_through(self.end(outcome))
+        finally:
+            self._cell.system.vacated = None
+        successor, self._successor = self._successor, None
+        return successor
 
-    async def _live(self) -> Outcome:
-        outcome = await self.begin()
-        if outcome is not None:
-            return outcome
+    async def _live(self) -> Outcome | None:
+        if self._opening is not None:
+            outcome = await self._open(self._opening)
+            if outcome is not None:
+                return outcome
         try:
             ended = await self._serve()
         except BaseException as error:
             if self._scope.cancel_called:
                 raise
             ended = self.crashed(error)
+        if self._cell.ended:
+            return None  # while it waited for mail
         return await self.finish(ended)
+
+    async def _open(self, opening: Awaitable[StartReply]) -> Outcome | None:
+        """Wait for the start hook; an outcome when there is nothing to serve."""
+        self._opening = None
+        try:
+            return self.opened(await opening)
+        except BaseException as error:
+            if self._scope.cancel_called:
+                raise
+            return self.start_failed(error)
 
     async def _serve(self) -> Outcome:
         """Handle mail until something ends the actor; raises what a handler or a child task raised."""
@@ -105,6 +197,8 @@ class TaskLife(Life):
 
     async def _look_up(self, actor: Actor) -> Outcome | None:
         loop = self._cell.loop
+        if self._cell.ended:
+            return self._cell.outcome
         while loop.killed:
             await self._parker.park()  # until the cancellation comes: no message is handled after a kill
         outcome = await loop.attend(actor)
@@ -122,4 +216,28 @@ class TaskLife(Life):
         try:
             await self._parker.park()
         finally:
-            mailbox.consumer = None
+            if mailbox.consumer is self._parker:  # it may be a successor's by now
+                mailbox.consumer = None
+
+
+async def _live_in_turn(life: TaskLife) -> None:
+    """Be the task of a life, and of its successors as long as each takes over at once.
+
+    No method, for the task would keep the first of them.
+    """
+    backend = life._cell.system.backend
+    life._task = backend.current_task()
+    life._untouched = copy_context()
+    restarts = 0
+    try:
+        with life._scope:
+            while (successor := await life.live()) is not None:
+                life = successor
+                restarts += 1
+                if restarts % RESTARTS_PER_TURN == 0:
+                    await backend.checkpoint()
+    except BaseException as error:  # noqa: BLE001 - the boundary of the actor
+        # A cancelled scope lets through what clean-up raised beside the cancellation.
+        life._left_with = life.judge(error)
+    if not life._cell.ended:
+        await life.end(life._left_with)

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.behavior import Actor
+from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import DefinitionError
 from holdfast.runtime.life import Life
-from holdfast.runtime.pump import PumpedLife, run_through
+from holdfast.runtime.pump import PumpedLife
 from holdfast.runtime.task import TaskLife
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import ChildHandle, Retry
 from holdfast.supervisors.plan import (
     DONE,
+    NOTHING,
     BringBack,
     CancelRetry,
     Drain,
@@ -49,6 +50,7 @@ from holdfast.supervisors.plan import (
     ShareStopDeadline,
     Start,
     Started,
+    Step,
     Stop,
     Stopped,
     StoppedTogether,
@@ -59,6 +61,9 @@ from holdfast.supervisors.plan import (
 from holdfast.supervisors.reports import Report
 
 __all__ = ["Execution"]
+
+# Steps without waiting between two turns of the scheduler: a third of a millisecond of starts and stops.
+STEPS_PER_TURN = 16
 
 
 class Execution:
@@ -75,26 +80,70 @@ class Execution:
         self._context = context
         self._machine = machine
         self._make_supervisor = make_supervisor
+        self._steps: deque[Step] = deque()
+        self.unfinished = False
+        """Whether a plan that was begun in another task has more steps."""
+        self._waiting: Step | None = None
+        """The step that has to be waited for, in the supervisor's own task."""
         self._token: ReplyToken | None = None
         self._info: object = None
         self._stop_by: float | None = None
 
     async def carry_out(self, plan: Plan, token: ReplyToken | None = None) -> None:
         """Execute the steps in order; `token` is the call that the plan answers."""
-        self._token, self._stop_by = token, None
-        self._publish(plan.reports)
-        steps = deque(plan.steps)
-        while steps:
-            step = steps.popleft()
-            result = await _PERFORM[type(step)](self, step)
-            chance = self.chance(getattr(step, "child", "")) if isinstance(result, Failed) else 0.0
-            after = self._machine.settle(step, result, self._context.now(), chance)
-            self._publish(after.reports)
-            if after.replaces:
-                steps = deque(after.steps)
+        self._take_on(plan, token)
+        await self.go_on()
+
+    def carry_out_at_once(self, plan: Plan) -> bool:
+        """Execute what needs no waiting; False when there is more, for `go_on` in the own task."""
+        self._take_on(plan, None)
+        self.unfinished = self._advance() is not None or bool(self._steps)
+        return not self.unfinished
+
+    async def go_on(self) -> None:
+        """Execute the rest of a plan; without one this is nothing."""
+        self.unfinished = False
+        while True:
+            step = self._waiting or self._advance()
+            self._waiting = None
+            if step is not None:
+                self._settle(step, await _PERFORM[type(step)](self, step))
+            elif self._steps:
+                await self._context.system.backend.checkpoint()
             else:
-                steps.extendleft(reversed(after.steps))
-        self._token = self._info = None
+                return
+
+    def _take_on(self, plan: Plan, token: ReplyToken | None) -> None:
+        self._token, self._stop_by, self._info = token, None, None
+        self._waiting = None
+        self._publish(plan.reports)
+        self._steps = deque(plan.steps)
+
+    def _advance(self) -> Step | None:
+        """Execute steps, as many as one turn should hold; return the first that has to be waited for."""
+        for _ in range(STEPS_PER_TURN):
+            if not self._steps:
+                return None
+            step = self._steps.popleft()
+            at_once = _AT_ONCE.get(type(step))
+            result = None if at_once is None else at_once(self, step)
+            if result is None:
+                self._waiting = step
+                return step
+            self._settle(step, result)
+        return None
+
+    def _settle(self, step: Step, result: Result) -> None:
+        """Tell the machine what came of a step, and take up what follows from it."""
+        chance = self.chance(getattr(step, "child", "")) if isinstance(result, Failed) else 0.0
+        after = self._machine.settle(step, result, self._context.now(), chance)
+        if after is NOTHING:
+            return
+        self._publish(after.reports)
+        if after.replaces:
+            self._steps = deque(after.steps)
+        else:
+            self._steps.extendleft(reversed(after.steps))
 
     def chance(self, child: str = "", *, retry: bool = False) -> float:
         """Draw for the jitter of a back-off or of a probe; nothing is drawn where there is none."""
@@ -115,7 +164,7 @@ class Execution:
 
     # -- starting
 
-    async def _start(self, step: Start) -> Result:
+    def _start_at_once(self, step: Start) -> Result | None:
         child = self._machine.children[step.child]
         cell = self._context.open_cell(
             child.id,
@@ -125,17 +174,33 @@ class Execution:
         )
         self.cells[child.id] = cell
         try:
-            reply = await cell.start(child.spec.start_timeout)
+            over = cell.begin()
+            if not over or child.spec.ready is not None:
+                return None
+            return self._started(cell, cell.start_reply())
         except StartFailed as failed:
             return Failed(failed.reason)
-        if isinstance(reply, Ignore):
-            return Ignored()
-        if child.spec.ready is not None:
+
+    async def _start(self, step: Start) -> Result:
+        """Wait for what has begun: the start hook, and the check whether it is ready."""
+        child = self._machine.children[step.child]
+        cell = self.cells[child.id]
+        try:
+            await cell.wait_started(child.spec.start_timeout)
+            reply = cell.start_reply()
+        except StartFailed as failed:
+            return Failed(failed.reason)
+        if child.spec.ready is not None and not isinstance(reply, Ignore):
             failure = await child.spec.ready.failure(cell.slot.ref)
             if failure is not None:
                 await self._stop_unready(child, cell)
                 return Failed(failure)
-        self._info = reply.value if isinstance(reply, Info) else None
+        return self._started(cell, reply)
+
+    def _started(self, cell: Cell, reply: Info | Ignore | None) -> Result:
+        if isinstance(reply, Ignore):
+            return Ignored()
+        self._info = reply.value if reply is not None else None
         return Started(cell.incarnation)
 
     async def _stop_unready(self, child: Child, cell: Cell) -> None:
@@ -152,6 +217,13 @@ class Execution:
         return OneStart(join(self._machine.path, child.id), factory) if once else factory
 
     # -- stopping
+
+    def _stop_at_once(self, step: Stop) -> Result | None:
+        rule = self._machine.children[step.child].spec.shutdown
+        cell = self.cells[step.child]
+        if rule is Allowance.KILL or not cell.stop_at_once(final=step.final):
+            return None
+        return Stopped(cell.outcome)
 
     async def _stop(self, step: Stop) -> Result:
         cell = self.cells[step.child]
@@ -179,13 +251,13 @@ class Execution:
         outcomes = await stop_together(cells, allowances, kill_grace=system.kill_grace, now=self._context.now)
         return StoppedTogether(dict(zip(step.children, outcomes, strict=True)))
 
-    async def _retire(self, step: Retire) -> Result:
+    def _retire(self, step: Retire) -> Result:
         cell = self.cells.get(step.child)
         outcome = cell.outcome if cell is not None else None
         self._context.system.registry.close_below(join(self._machine.path, step.child), outcome)
         return DONE
 
-    async def _switch_off(self, step: SwitchOff) -> Result:
+    def _switch_off(self, step: SwitchOff) -> Result:
         cell = self.cells.get(step.child)
         self._context.system.registry.close_below(
             join(self._machine.path, step.child),
@@ -194,13 +266,13 @@ class Execution:
         )
         return DONE
 
-    async def _tell(self, step: Tell) -> Result:
+    def _tell(self, step: Tell) -> Result:
         cell = self.cells.get(step.child)
         if cell is not None and cell.life.handles(type(step.message)):
             cell.slot.post(Notice(step.message, cell.incarnation))
         return DONE
 
-    async def _forget(self, step: Forget) -> Result:
+    def _forget(self, step: Forget) -> Result:
         self.cells.pop(step.child, None)
         self.instances.forget(step.child)
         self._context.cancel_timer(_retry_key(step.child))
@@ -209,7 +281,7 @@ class Execution:
 
     # -- waiting and trying again
 
-    async def _schedule_retry(self, step: ScheduleRetry) -> Result:
+    def _schedule_retry(self, step: ScheduleRetry) -> Result:
         retry = Retry(step.child, step.serial)
         if step.delay is None:
             self._context.deliver(retry)
@@ -217,7 +289,7 @@ class Execution:
             self._context.after(step.delay, retry, key=_retry_key(step.child))
         return DONE
 
-    async def _cancel_retry(self, step: CancelRetry) -> Result:
+    def _cancel_retry(self, step: CancelRetry) -> Result:
         self._context.cancel_timer(_retry_key(step.child))
         return DONE
 
@@ -231,7 +303,7 @@ class Execution:
                     draining.start_soon(cell.drain)
         return DONE
 
-    async def _share_stop_deadline(self, step: ShareStopDeadline) -> Result:
+    def _share_stop_deadline(self, step: ShareStopDeadline) -> Result:
         self._stop_by = self._context.now() + step.within
         return DONE
 
@@ -248,12 +320,12 @@ class Execution:
 
     # -- answering and ending
 
-    async def _reply(self, step: Reply) -> Result:
+    def _reply(self, step: Reply) -> Result:
         if self._token is not None:
             self._token.reply(step.value)
         return DONE
 
-    async def _reply_started(self, step: ReplyStarted) -> Result:
+    def _reply_started(self, step: ReplyStarted) -> Result:
         if self._token is not None:
             child = self._machine.children.get(step.child)
             runs = child is not None and child.running
@@ -261,42 +333,49 @@ class Execution:
             self._token.reply(ChildHandle(step.child, ref, self._info if runs else None))
         return DONE
 
-    async def _refuse(self, step: Refuse) -> Result:
+    def _refuse(self, step: Refuse) -> Result:
         if self._token is not None:
             self._token.fail(step.error)
         return DONE
 
-    async def _refuse_started(self, step: RefuseStarted) -> Result:
+    def _refuse_started(self, step: RefuseStarted) -> Result:
         ref = self.cells[step.child].slot.ref
-        return await self._refuse(Refuse(AlreadyStarted(self._machine.path, step.child, ref)))
+        return self._refuse(Refuse(AlreadyStarted(self._machine.path, step.child, ref)))
 
-    async def _fail_start(self, step: FailStart) -> Result:
+    def _fail_start(self, step: FailStart) -> Result:
         raise step.error
 
-    async def _end_supervisor(self, step: EndSupervisor) -> Result:
+    def _end_supervisor(self, step: EndSupervisor) -> Result:
         self._context.stop(step.outcome)
         return DONE
 
-    async def _finish_full_restart(self, _step: FinishFullRestart) -> Result:
+    def _finish_full_restart(self, _step: FinishFullRestart) -> Result:
         return DONE  # the machine announces it
 
-    async def _bring_back(self, _step: BringBack) -> Result:
+    def _bring_back(self, _step: BringBack) -> Result:
         return DONE  # the machine says how
 
 
+# What may have to be waited for.
 _PERFORM: dict[type[object], Callable[..., Awaitable[Result]]] = {
     Start: Execution._start,
     Stop: Execution._stop,
     StopTogether: Execution._stop_together,
+    Drain: Execution._drain,
+    Prepare: Execution._prepare,
+}
+
+# What is done here and now, or tried to be: None is for `_PERFORM`.
+_AT_ONCE: dict[type[object], Callable[..., Result | None]] = {
+    Start: Execution._start_at_once,
+    Stop: Execution._stop_at_once,
     Retire: Execution._retire,
     SwitchOff: Execution._switch_off,
     Tell: Execution._tell,
     Forget: Execution._forget,
     ScheduleRetry: Execution._schedule_retry,
     CancelRetry: Execution._cancel_retry,
-    Drain: Execution._drain,
     ShareStopDeadline: Execution._share_stop_deadline,
-    Prepare: Execution._prepare,
     FinishFullRestart: Execution._finish_full_restart,
     BringBack: Execution._bring_back,
     Reply: Execution._reply,

@@ -20,6 +20,7 @@ from holdfast.supervisors.degradation import Degradation
 from holdfast.supervisors.errors import AlreadyStarted, ChildStartFailed, FailedToStartChild
 from holdfast.supervisors.escalation import outcome_of_giving_up
 from holdfast.supervisors.plan import (
+    NOTHING,
     BringBack,
     Cause,
     ChildEnded,
@@ -66,8 +67,6 @@ from holdfast.supervisors.strategies import (
 )
 
 __all__ = ["SupervisorMachine"]
-
-NOTHING = Plan()
 
 
 class SupervisorMachine:
@@ -339,7 +338,8 @@ class SupervisorMachine:
 
     def _settle_stop(self, step: Stop, result: Result, now: float, _chance: float) -> Plan:
         assert isinstance(result, Stopped)
-        return Plan(reports=self._stopped(self.children[step.child], result.outcome, now))
+        reports = self._stopped(self.children[step.child], result.outcome, now)
+        return Plan(reports=reports) if reports else NOTHING
 
     def _settle_stop_together(self, step: StopTogether, result: Result, now: float, _chance: float) -> Plan:
         assert isinstance(result, StoppedTogether)

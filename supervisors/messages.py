@@ -39,6 +39,7 @@ __all__ = [
     "StopSupervisor",
     "Supervision",
     "TerminateChild",
+    "Unfinished",
     "WhichChild",
     "WhichChildren",
 ]
@@ -225,6 +226,10 @@ class DependencyBack(Message, frozen=True):
     """A sibling that had been switched off has stayed up for its stable period."""
 
     path: str
+
+
+class Unfinished(Message, frozen=True):
+    """A supervisor's note to itself: a plan that was begun in another task has steps to wait for."""
 
 
 Call: TypeAlias = (

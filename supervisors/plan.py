@@ -20,6 +20,7 @@ from holdfast.supervisors.reports import Report
 
 __all__ = [
     "DONE",
+    "NOTHING",
     "BringBack",
     "CancelRetry",
     "Cause",
@@ -329,3 +330,6 @@ class Plan:
     reports: tuple[Report, ...] = ()
     replaces: bool = False
     """Whether these steps take the place of what is left of the plan being carried out."""
+
+
+NOTHING = Plan()

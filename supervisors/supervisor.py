@@ -45,10 +45,11 @@ from holdfast.supervisors.messages import (
     StopSupervisor,
     Supervision,
     TerminateChild,
+    Unfinished,
     WhichChild,
     WhichChildren,
 )
-from holdfast.supervisors.plan import ChildEnded, Correlated, RetryDue, Start
+from holdfast.supervisors.plan import ChildEnded, Correlated, Plan, RetryDue, Start
 from holdfast.supervisors.reports import ComponentFailed, ContradictionFound
 
 __all__ = ["Supervisor"]
@@ -77,11 +78,14 @@ class Supervisor(Actor):
         if self._machine.correlator is not None:
             self.context.cell.on_failure_below = self._failed_below
         await self._execution.carry_out(self._machine.start())
+        self.context.cell.on_child_ended = self._child_ended_at_once
         return None
 
     async def on_stop(self, outcome: Outcome) -> None:
         """Stop all children in reverse order; for good, when this supervisor is not to come back."""
         final = self.context.ref.slot.mailbox.closed
+        if self._execution.unfinished:
+            await self._execution.go_on()
         await self._execution.carry_out(self._machine.stop(outcome, final=final))
 
     def _check_numbers(self, spec: ChildSpec, path: str) -> None:
@@ -102,6 +106,21 @@ class Supervisor(Actor):
 
     @on(Ended)
     async def _child_ended(self, notice: Ended) -> None:
+        await self._execution.carry_out(self._decide(notice))
+
+    def _child_ended_at_once(self, notice: Ended) -> None:
+        """Deal with an end here and now, in the task of whoever ended, while this supervisor waits for mail.
+
+        What has to be waited for is done in its own task, before anything else is handled (R11).
+        """
+        if not self._execution.carry_out_at_once(self._decide(notice)):
+            self.context.deliver(Unfinished())
+
+    @on(Unfinished)
+    async def _go_on(self, _message: Unfinished) -> None:
+        await self._execution.go_on()
+
+    def _decide(self, notice: Ended) -> Plan:
         child, incarnation, outcome = leaf(notice.path), notice.incarnation, notice.outcome
         cell = self._execution.cells.get(child)
         if cell is not None and cell.incarnation == incarnation:
@@ -113,8 +132,7 @@ class Supervisor(Actor):
             else:
                 self._execution.wedged[child] = cell
         now, chance = self.context.now(), self._execution.chance(child)
-        fact = ChildEnded(child, incarnation, outcome)
-        await self._execution.carry_out(self._machine.decide(fact, now, chance))
+        return self._machine.decide(ChildEnded(child, incarnation, outcome), now, chance)
 
     def _failed_below(self, path: str, outcome: Outcome) -> bool:
         """Count it; whether this supervisor answers it, with everything else, instead of the one above it."""
