@@ -137,6 +137,7 @@ async def test_new_children_are_known_and_not_started_changed_ones_run_on_and_re
 
         assert crew.take() == []
         assert await states(handle) == {"d": "stopped", "b": "running", "a": "running", "c": "running"}
+        assert list(await states(handle)) == ["d", "b", "a", "c"], "declared ones first, then those that stay"
         assert await incarnations(handle) == {"d": 0, "b": 1, "a": 1, "c": 1}
         assert (await handle.get_spec("b")).shutdown == 1.0
         assert (await handle.get_spec("a")).shutdown == 5.0
