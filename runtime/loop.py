@@ -12,7 +12,7 @@ runs it through, for where all handlers are plain `def` it never waits.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from holdfast.runtime.behavior import Actor, returned
@@ -42,12 +42,18 @@ QUANTUM_MAX = 1024
 Hold: TypeAlias = Literal["", "suspended", "draining", "drained"]
 
 
+def _nothing(_actor: Actor, _item: object) -> Awaitable[object]:
+    """Stand in for a handler until there is mail for one."""
+    raise AssertionError("no message is of the type of None")
+
+
 class Loop:
     """The mail of one incarnation being handled."""
 
     __slots__ = (
-        "_drain_waiters", "_lane", "_quantum", "_slot", "_stop_now", "_system", "attention", "consumer",
-        "failure", "hold", "incarnation", "killed", "liveness", "message", "own_stop", "question", "stamp",
+        "_drain_waiters", "_lane", "_quantum", "_rest", "_slot", "_stop_now", "_system", "attention",
+        "consumer", "failure", "hold", "incarnation", "killed", "liveness", "message", "own_stop", "question",
+        "stamp",
     )  # fmt: skip
 
     def __init__(self, system: System, slot: Slot, incarnation: int) -> None:
@@ -61,6 +67,7 @@ class Loop:
         self._drain_waiters: list[Parker] | None = None
         self._lane: ControlLane | None = None
         self._quantum = QUANTUM_FIRST
+        self._rest: Iterator[int] = iter(())
         self.consumer: Consumer | None = None
         """Who takes the batches, to be woken; nobody before the start."""
         self.incarnation = incarnation
@@ -87,7 +94,7 @@ class Loop:
 
     def signal(self) -> None:
         """Have the loop look up before its next message."""
-        self.attention = True
+        self.look_up()
         self._slot.mailbox.consumer = None
         if self.consumer is not None:
             self.consumer.unpark()
@@ -95,6 +102,8 @@ class Loop:
     def look_up(self) -> None:
         """End the batch after the present handler."""
         self.attention = True
+        for _ in self._rest:  # used up here, so that no message pays for being able to be the last
+            pass
 
     def stop_now(self) -> None:
         """End after the present handler; the mail stays."""
@@ -197,59 +206,65 @@ class Loop:
         slot = self._slot
         mailbox = slot.mailbox
         queue = mailbox.queue
+        take = queue.popleft
         # An observer switched on or off is looked at once a batch, and paid for only when on.
-        table = type(actor) if slot.tap is None else Unseen
-        at_once = table.at_once.get
-        awaited = table.awaited.get
-        latest: type[object] = type(None)
-        function: Callable[..., object] | None = None
-        handler: Callable[..., Awaitable[object]] | None = None
+        observed = slot.tap is not None
+        table = Unseen if observed else type(actor)
+        at_once, awaited = table.at_once, table.awaited
+        plain: type[object] = type(None)
+        waiting: type[object] = type(None)
+        function: Callable[..., object] = _nothing
+        handler: Callable[..., Awaitable[object]] = _nothing
         # As deep as it is now: one that tells itself does not keep the others waiting for ever.
         batch = depth = len(queue)
-        mailbox.high_water = max(mailbox.high_water, depth)
+        if depth > mailbox.high_water:  # noqa: PLR1730 - what a call costs is much of a batch of one
+            mailbox.high_water = depth
         if depth > self._quantum:
             batch = self._quantum
+        self._rest = rest = iter(range(1, batch + 1))
         item: object = None
+        done = 0
         try:
-            for done in range(1, batch + 1):
-                item = queue.popleft()
-                kind = type(item)
-                if kind is not latest:  # mail comes in runs of one type
-                    latest, function, handler = kind, at_once(kind), awaited(kind)
-                if function is not None:
+            for done in rest:  # noqa: B007 - what is done is counted after the loop
+                item = take()
+                # Mail comes in runs of one type: the commonest case is one comparison and one call.
+                if type(item) is plain:
                     function(actor, item)
-                else:
-                    # While it waits others must see what it handles; a plain def lets nobody in.
-                    self.message = item
-                    if handler is not None:
-                        await handler(actor, item)
-                        if mailbox.senders:
-                            mailbox.admit_senders()  # their time runs while handlers wait
-                    elif await self._open(actor, item):
-                        self.message = None
-                        slot.handled += done
-                        return SHUTDOWN
-                if self.attention:
-                    batch = done
-                    break
+                    continue
+                # While it waits others must see what it handles; a plain def lets nobody in.
+                self.message = item
+                if type(item) is Question and not observed:
+                    await self._answer(actor, item)
+                elif type(item) is waiting:
+                    await handler(actor, item)
+                elif type(item) in at_once:
+                    plain, function = type(item), at_once[type(item)]
+                    function(actor, item)
+                elif type(item) in awaited:
+                    waiting, handler = type(item), awaited[type(item)]
+                    await handler(actor, item)
+                elif await self._open(actor, item):
+                    self.message = None
+                    return SHUTDOWN
+                if mailbox.senders:
+                    mailbox.admit_senders()  # their time runs while handlers wait
         except BaseException:
             self.message = item
+            done -= 1
             raise
+        finally:
+            slot.handled += done
         self.message = item = None  # an idle actor keeps no message alive
-        slot.handled += batch
         if mailbox.senders:
             mailbox.admit_senders()
-        self._learn(batch, started, time_slice)
-        return None
-
-    def _learn(self, batch: int, started: float, time_slice: float) -> None:
-        """Settle how many messages the next batch takes."""
+        # Settle how many messages the next batch takes.
         self.stamp = ended = self._system.now()
         took = ended - started
         if took > time_slice:
             self._quantum = max(1, int(self._quantum * time_slice / took))
-        elif batch == self._quantum and took < time_slice / 2:
-            self._quantum = min(QUANTUM_MAX, batch * 2)
+        elif done == self._quantum and took < time_slice / 2:
+            self._quantum = min(QUANTUM_MAX, done * 2)
+        return None
 
     async def _open(self, actor: Actor, item: object) -> bool:
         """Handle what has no handler of its own, or is observed; True at the mark of a final stop."""

@@ -178,26 +178,31 @@ class Mailbox:
     def tell(self, message: object) -> None:
         """Put a message at the end, or do what the policy says when there is no room."""
         queue = self.queue
-        if len(queue) >= self.limit:
+        if len(queue) < self.limit:
+            queue.append(message)
+            if self.consumer is not None:
+                self.call_consumer()
+        else:
             self._overflow(message)
-            return
-        queue.append(message)
-        consumer = self.consumer
-        if consumer is not None:
-            self.consumer = None
-            consumer.unpark()
 
     def post(self, item: object) -> None:
         """Put an item of the runtime at the end, outside the bound."""
         self.limit += 1
         self.queue.append(item)
-        self._call_consumer()
+        self.call_consumer()
 
     def post_first(self, item: object) -> None:
         """Put an item of the runtime before everything that waits, outside the bound."""
         self.limit += 1
         self.queue.appendleft(item)
-        self._call_consumer()
+        self.call_consumer()
+
+    def call_consumer(self) -> None:
+        """Wake who takes the mail, if he sleeps."""
+        consumer = self.consumer
+        if consumer is not None:
+            self.consumer = None
+            consumer.unpark()
 
     def _overflow(self, message: object) -> None:
         if self.closed:
@@ -268,13 +273,8 @@ class Mailbox:
             else:
                 queue.append(waiting.message)
                 waiting.pending.resolve(None)
-        self._call_consumer()
-
-    def _call_consumer(self) -> None:
-        consumer = self.consumer
-        if consumer is not None and self.queue:
-            self.consumer = None
-            consumer.unpark()
+        if queue:
+            self.call_consumer()
 
     # -- opening and closing
 

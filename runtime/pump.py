@@ -16,6 +16,7 @@ waited for, the end of a task-less actor is run in a task for just that.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.coroutines import run_through
@@ -52,6 +53,8 @@ class Pump:
         self._current: PumpedLife | None = None
         self._closed = False
         self._breath = 0
+        self._checkpoint = system.backend.checkpoint
+        self._checkpoint_if_cancelled = system.backend.checkpoint_if_cancelled
 
     def wake(self, life: PumpedLife) -> None:
         """Give an actor a turn soon, ahead of those that used up their last one."""
@@ -65,15 +68,18 @@ class Pump:
         """Whether nobody has a turn right now: a handler is never entered from inside a handler."""
         return self._current is None
 
-    def take(self, life: PumpedLife) -> None:
-        """Give an idle actor its turn here and now, in the task of whoever asks it; only while `free`."""
+    async def take(self, life: PumpedLife) -> None:
+        """Give an idle actor its turn here and now, in the task of whoever asks it; only while `free`.
+
+        It does not wait: no handler of a task-less actor does.
+        """
         life.queued = True
-        self._turn(life, self._system.now())
+        await self._turn(life, self._system.now())
         if self._back and self._asleep:
             self._asleep = False
             self._parker.unpark()
 
-    async def breathe(self) -> None:
+    def breathe(self) -> Awaitable[None]:
         """Stand for a turn of the scheduler where something was done without one: a cancel point.
 
         Every 16th is a real one, so that who never has to wait does not keep others waiting.
@@ -81,9 +87,8 @@ class Pump:
         self._breath += 1
         if self._breath >= BREATH:
             self._breath = 0
-            await self._system.backend.checkpoint()
-        else:
-            await self._system.backend.checkpoint_if_cancelled()
+            return self._checkpoint()
+        return self._checkpoint_if_cancelled()
 
     def close(self) -> None:
         """End the task; every actor has ended."""
@@ -97,11 +102,11 @@ class Pump:
         while not self._closed:
             try:
                 if self._woken or self._back:
-                    self._tick()
                     await backend.checkpoint()
                 else:
                     self._asleep = True
                     await self._parker.park()
+                await self._tick()
             except backend.cancelled:
                 if not backend.is_stray_cancellation():
                     raise
@@ -109,14 +114,14 @@ class Pump:
             except BaseException as error:  # noqa: BLE001 - Ctrl-C in the middle of the kernel, or a bug of it
                 self._system.abort(error)
 
-    def _tick(self) -> None:
-        """Give turns for the time of a tick."""
+    async def _tick(self) -> None:
+        """Give turns for the time of a tick; nothing in it waits."""
         woken, back = self._woken, self._back
         present = self._system.now()
         end = present + TICK
         waited = back.popleft() if back else None
         if waited is not None:
-            present = self._turn(waited, present)
+            present = await self._turn(waited, present)
         for _ in range(TURNS_MAX):
             if present >= end:
                 return
@@ -126,30 +131,33 @@ class Pump:
                 life = back.popleft()
             else:
                 return
-            present = self._turn(life, present)
+            present = await self._turn(life, present)
 
-    def _turn(self, life: PumpedLife, present: float) -> float:
+    async def _turn(self, life: PumpedLife, present: float) -> float:
         self._current = life
         due = True
         try:
-            due = life.turn(present)
+            due = await life.turn(present)
         finally:
             # What is raised here is not the actor's, which is judged in its turn: it is Ctrl-C in
             # the middle of the kernel, and the actor must get the turns that it still needs.
             self._current = None
             if due:
                 self._back.append(life)
-        return life.stamp
+        return life.loop.stamp
 
 
 class PumpedLife(Life):
     """A life in turns; it is the consumer of its mailbox itself."""
 
-    __slots__ = ("queued",)
+    __slots__ = ("_mailbox", "_pump", "loop", "queued")
 
     def __init__(self, cell: Cell, actor: Actor) -> None:
         super().__init__(cell, actor)
-        cell.loop.consumer = self
+        self.loop = cell.loop
+        self.loop.consumer = self
+        self._mailbox = cell.slot.mailbox
+        self._pump = cell.system.pump
         self.queued = False
         """Whether it has a turn, or waits for one."""
 
@@ -175,42 +183,35 @@ class PumpedLife(Life):
         """There is something to do: have a turn, one at a time."""
         if not self.queued:
             self.queued = True
-            self._cell.system.pump.wake(self)
+            self._pump.wake(self)
 
-    @property
-    def stamp(self) -> float:
-        """When its latest turn with mail ended."""
-        return self._cell.loop.stamp
-
-    def turn(self, present: float) -> bool:
+    async def turn(self, present: float) -> bool:
         """Take one batch, or see to what overtakes the mail; True when another turn is due at once."""
-        actor = self._actor
+        actor, loop = self._actor, self.loop
         if actor is None or self.leaving:
             return False
-        loop = self._cell.loop
         outcome: Outcome | None = None
         try:
             if loop.attention or loop.hold:
                 loop.stamp = present
-                outcome = self._cell.forced_outcome if loop.killed else run_through(loop.attend(actor))
+                outcome = self._cell.forced_outcome if loop.killed else await loop.attend(actor)
             else:
-                outcome = run_through(loop.batch(actor, present, SLICE))
+                outcome = await loop.batch(actor, present, SLICE)
         except BaseException as error:  # noqa: BLE001 - the boundary of the actor
             outcome = self.crashed(error)
         if outcome is None:
             self.queued = due = self._due()
             return due
-        self.end_soon(outcome if loop.killed else run_through(self.finish(outcome)))
+        self.end_soon(outcome if loop.killed else await self.finish(outcome))
         return False
 
     def _due(self) -> bool:
         """Whether there is something to do; if not, the next message or signal says so."""
-        loop = self._cell.loop
+        loop, mailbox = self.loop, self._mailbox
         if loop.attention:
             return True
         if loop.hold:
             return False
-        mailbox = self._cell.slot.mailbox
         if mailbox.senders:
             mailbox.admit_senders()
         if mailbox.queue:

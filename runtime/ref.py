@@ -6,7 +6,6 @@ incarnation.  Mail sent while the actor is down waits for the next incarnation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from holdfast.runtime.asks import Pending, Waiter, check_cycle, waiting_cell
@@ -30,16 +29,27 @@ ASK_TIMEOUT = 5.0
 class Ref:
     """The address of one actor, before, during and after any of its incarnations."""
 
-    __slots__ = ("_slot", "tell")
+    __slots__ = ("_mailbox", "_slot")
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
-        self.tell: Callable[[Message], None] = slot.mailbox.tell
+        self._mailbox = slot.mailbox
+
+    def tell(self, message: Message) -> None:
         """Put a message into the mailbox and go on; order is kept per sender.  At most once.
 
         `MailboxFull` when there is no room and the policy is `wait` or `reject`.  To an
         actor that is gone it is a dead letter, not an error.  Only from the loop's thread.
         """
+        # As `Mailbox.tell`, without a call in between: this is the door that most messages come through.
+        mailbox = self._mailbox
+        queue = mailbox.queue
+        if len(queue) < mailbox.limit:
+            queue.append(message)
+            if mailbox.consumer is not None:
+                mailbox.call_consumer()
+        else:
+            mailbox.tell(message)
 
     @property
     def path(self) -> str:
@@ -83,32 +93,26 @@ class Ref:
         asker = waiting_cell()
         pending = self._pending(type(request).__name__, timeout, asker)
         question = Question(request, pending)
-        # An idle actor without a task answers here and now, in the task of the asker.
-        if not (isinstance(self._slot.mailbox.consumer, PumpedLife) and await self._answered(question)):
-            await self._wait(pending, question, asker)
+        asked = False
+        if type(self._mailbox.consumer) is PumpedLife:
+            # An idle actor without a task answers here and now, in the task of the asker.
+            await self._slot.system.pump.breathe()
+            asked = await self._answer_here(question)
+        if not pending.done:
+            await self._wait(pending, None if asked else question, asker)
         if pending.error is not None:
             pending.raise_error()
         return pending.value  # type: ignore[return-value]  # Request[R] types it
 
-    async def _answered(self, question: Question) -> bool:
-        """Have an idle task-less actor take its turn with the question; False when it was not asked.
-
-        It may answer later all the same (`reply_later`): that is waited for as always.
-        """
-        slot = self._slot
-        await slot.system.pump.breathe()
-        life = slot.mailbox.consumer
-        if not isinstance(life, PumpedLife) or not slot.system.pump.free:
+    async def _answer_here(self, question: Question) -> bool:
+        """Have the actor take a turn with the question, if it is still idle and nobody else has a turn."""
+        mailbox, pump = self._mailbox, self._slot.system.pump
+        life = mailbox.consumer
+        if type(life) is not PumpedLife or not pump.free:
             return False  # something came while others had their turns
-        slot.mailbox.consumer = None
-        slot.mailbox.queue.append(question)
-        slot.system.pump.take(life)
-        pending = question.pending
-        if not pending.done:
-            # Claimed by a reply token: its loop is free, and the wait is no edge of the graph.
-            waiter = Waiter(None if pending.claims is not None else waiting_cell(), slot)
-            pending.waiter, pending.on_done = waiter, waiter.wake
-            await self._sleep(pending, waiter)
+        mailbox.consumer = None
+        mailbox.queue.append(question)
+        await pump.take(life)
         return True
 
     def _pending(self, question: str | None, timeout: float, asker: Cell | None) -> Pending:
@@ -131,35 +135,28 @@ class Ref:
         pending.correlation = correlation or slot.system.correlate()
         return pending
 
-    async def _wait(self, pending: Pending, sent: Question | Parcel, asker: Cell | None) -> None:
-        """Put it into the mailbox or in the line before it, and return when the pending is done."""
-        slot = self._slot
-        mailbox = slot.mailbox
-        waiter = Waiter(asker, slot)
+    async def _wait(self, pending: Pending, sent: Question | Parcel | None, asker: Cell | None) -> None:
+        """Put it into the mailbox or in the line before it, and return when the pending is done.
+
+        None has been there already, and is waited for.
+        """
+        slot, mailbox = self._slot, self._mailbox
+        # Once claimed by a reply token it is no edge of the graph: the loop is free.
+        waiter = Waiter(None if pending.claims is not None else asker, slot)
         pending.waiter, pending.on_done = waiter, waiter.wake
-        in_line = mailbox.must_wait()
+        in_line = sent is not None and mailbox.must_wait()
         try:
-            if in_line:
-                mailbox.stand_in_line(sent)
-            else:
-                mailbox.tell(sent)
+            if sent is not None:
+                (mailbox.stand_in_line if in_line else mailbox.tell)(sent)
             if not pending.done:
-                await self._sleep(pending, waiter)
+                pending.deadline = slot.system.deadlines.add(pending.when, pending.expire)
+                await waiter.sleep()
         except BaseException:
             pending.withdraw()
             raise
         finally:
-            if in_line:
+            if sent is not None and in_line:
                 mailbox.leave_line(sent)
-
-    async def _sleep(self, pending: Pending, waiter: Waiter) -> None:
-        """Wait until it is done, at its deadline at the latest."""
-        pending.deadline = self._slot.system.deadlines.add(pending.when, pending.expire)
-        try:
-            await waiter.sleep()
-        except BaseException:
-            pending.withdraw()
-            raise
 
     def __repr__(self) -> str:
         return f"<Ref {self._slot.path} {self._slot.state}>"
