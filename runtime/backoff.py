@@ -32,14 +32,20 @@ class Backoff:
     merely succeeded resets nothing: a child that starts well and dies at once would never be slowed down."""
 
     def __attrs_post_init__(self) -> None:
+        for field in ("initial", "multiplier", "cap", "stable_after"):
+            number: object = getattr(self, field)
+            if type(number) not in {int, float}:
+                raise InvalidBackoff(f"{field} must be a number, got {number!r}")
         if not 0 < self.initial <= self.cap < inf:
             raise InvalidBackoff(
                 f"initial must be above 0 and at most the cap, got initial={self.initial:g} cap={self.cap:g}"
             )
         if not 1 <= self.multiplier < inf:
             raise InvalidBackoff(f"multiplier must be 1 or more, got {self.multiplier:g}")
-        if not self.stable_after >= 0:
-            raise InvalidBackoff(f"stable_after must be zero or more, got {self.stable_after:g}")
+        if not 0 <= self.stable_after < inf:
+            raise InvalidBackoff(
+                f"stable_after must be a finite number of seconds of 0 or more, got {self.stable_after:g}"
+            )
 
     def ceiling(self, attempt: int) -> float:
         """Return the longest wait before this attempt, in seconds."""

@@ -9,7 +9,7 @@ it a dynamic one.  The words in which a tree is written (`worker`,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import ClassVar, TypeAlias, cast
 
@@ -117,8 +117,9 @@ class Kind(Enum):
 
 
 def _names(values: Sequence[str]) -> tuple[str, ...]:
-    # A bare string is a sequence of letters; it is kept as it is for the check below to refuse.
-    return values if isinstance(values, str) else tuple(values)  # type: ignore[return-value]
+    # A bare string is a sequence of letters; it is kept as it is, like what is none, for the check to refuse.
+    given: object = values
+    return tuple(values) if isinstance(given, Iterable) and not isinstance(given, str) else values  # type: ignore[return-value]
 
 
 def _tuple(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
@@ -183,6 +184,16 @@ class ChildSpec:
         self._check_combinations(owner)
 
     def _check_fields(self, owner: str) -> None:
+        group: object = self.group
+        if group is not None:
+            if not isinstance(group, Group | Pool):
+                raise InvalidSpec(owner, "group is a Group or a Pool", group)
+            if self.factory is not None:
+                raise InvalidSpec(
+                    owner, "a supervisor is made from its group, without a factory", self.factory
+                )
+            if self.ready is not None:
+                raise InvalidSpec(owner, "a supervisor is ready when its children are", self.ready)
         if self.group is None and not callable(self.factory):
             raise InvalidSpec(owner, "factory is a callable that makes the actor", self.factory)
         _check_enum(owner, "restart", Restart, self.restart)
@@ -306,7 +317,7 @@ def check_supervisor_fields(owner: str, budget: object, backoff: object, give_up
         raise InvalidSpec(owner, "budget is a Budget", budget)
     if backoff is not None and not isinstance(backoff, Backoff):
         raise InvalidSpec(owner, "backoff is a Backoff or None", backoff)
-    if give_up_as not in {"gave_up", "shutdown"}:
+    if give_up_as != "gave_up" and give_up_as != "shutdown":  # noqa: PLR1714 - what came may have no hash
         raise InvalidSpec(owner, "give_up_as is 'gave_up' or 'shutdown'", give_up_as)
 
 

@@ -17,6 +17,7 @@ import attrs
 from holdfast.runtime.identity import join
 from holdfast.supervisors.child_spec import (
     BUDGET,
+    START_TIMEOUT,
     Allowance,
     ChildSpec,
     Group,
@@ -45,11 +46,16 @@ class Contradiction:
 
 
 def find_contradictions(spec: ChildSpec, path: str | None = None) -> tuple[Contradiction, ...]:
-    """Return everything in the tree under `spec` that cannot work as declared, top down."""
-    return tuple(_find(spec, path or spec.id))
+    """Return everything in the tree under `spec` that cannot work as declared, top down.
+
+    A start time that was not declared is a limit and says nothing about how long a start takes: it counts
+    only where `spec` is declared strict.
+    """
+    strict = isinstance(spec.group, Group) and spec.group.strict
+    return tuple(_find(spec, path or spec.id, declared=not strict))
 
 
-def _find(spec: ChildSpec, path: str) -> Iterator[Contradiction]:
+def _find(spec: ChildSpec, path: str, *, declared: bool) -> Iterator[Contradiction]:
     group = spec.group
     if group is None:
         return
@@ -59,17 +65,19 @@ def _find(spec: ChildSpec, path: str) -> Iterator[Contradiction]:
         if child.group is not None and child.restart is not Restart.TEMPORARY:
             yield from _nested_period(path, group.budget, child, below)
         if child.on_give_up is not OnGiveUp.ESCALATE:
-            own = longest_start(child)
+            own = longest_start(child, declared=declared)
             cycle = _back_off_cap(group) + own
             yield from _cycle(below, child.budget or BUDGET, cycle, _parts(group, own, 0.0))
-    start = _longest_restart(group)
-    if children and start:
+        elif child.budget is not None:
+            yield from _own_period(path, group.budget, child.id, child.budget)
+    start = _longest_restart(group, declared=declared)
+    if start is not None:
         ceremony = group.full_restart.longest if group.full_restart is not None else 0.0
         cycle = _back_off_cap(group) + start + ceremony
         yield from _cycle(path, group.budget, cycle, _parts(group, start, ceremony))
     yield from _allowances(spec, group, path)
     for child in children:
-        yield from _find(child, join(path, child.id))
+        yield from _find(child, join(path, child.id), declared=declared)
 
 
 def _nested_period(path: str, budget: Budget, child: ChildSpec, below: str) -> Iterator[Contradiction]:
@@ -89,6 +97,18 @@ def _nested_period(path: str, budget: Budget, child: ChildSpec, below: str) -> I
         )
 
 
+def _own_period(path: str, budget: Budget, child: str, own: Budget) -> Iterator[Contradiction]:
+    """A child that escalates with a budget of its own spends its supervisor's once per period of its own."""
+    needed = (budget.intensity + 1) * own.period
+    if budget.intensity and budget.period < needed:
+        yield Contradiction(
+            path,
+            "nested_period",
+            f"its budget ({budget}) can never be spent by {child!r} alone, whose own is {own}: "
+            f"the period must be at least ({budget.intensity} + 1) x {own.period:g} s = {needed:g} s",
+        )
+
+
 def _cycle(path: str, budget: Budget, cycle: float, parts: str) -> Iterator[Contradiction]:
     """So many cycles at their longest must fit into the period."""
     needed = (budget.intensity + 1) * cycle
@@ -103,7 +123,7 @@ def _cycle(path: str, budget: Budget, cycle: float, parts: str) -> Iterator[Cont
 
 
 def _parts(group: Group | Pool, start: float, ceremony: float) -> str:
-    parts = [f"{start:g} s of start_timeout"]
+    parts = [f"{start:g} s of start_timeout"] if start else []
     if group.backoff is not None:
         parts.insert(0, f"{group.backoff.cap:g} s of back-off")
     full = group.full_restart
@@ -138,13 +158,18 @@ def _allowances(spec: ChildSpec, group: Group | Pool, path: str) -> Iterator[Con
             )
 
 
-def longest_start(spec: ChildSpec) -> float:
-    """Return how long the start of a child may take; a supervisor starts its children one after another."""
+def longest_start(spec: ChildSpec, *, declared: bool = False) -> float:
+    """Return how long the start of a child may take; a supervisor starts its children one after another.
+
+    With `declared` a limit that nobody wrote down does not count.
+    """
     if spec.start_timeout is not None:
-        return spec.start_timeout + (spec.ready.timeout if spec.ready is not None else 0.0)
+        check = spec.ready.timeout if spec.ready is not None else 0.0
+        # The default itself, not a time that happens to be as long: who writes 5.0 has declared it.
+        return check if declared and spec.start_timeout is START_TIMEOUT else spec.start_timeout + check
     if spec.group is None:
         return math.inf
-    return sum(longest_start(child) for child in spec.group.children)
+    return sum(longest_start(child, declared=declared) for child in spec.group.children)
 
 
 def longest_stop(spec: ChildSpec) -> float:
@@ -173,19 +198,21 @@ def _longest_allowance(spec: ChildSpec) -> float:
     return max((_longest_allowance(child) for child in _children(spec.group)), default=0.0)
 
 
-def _longest_restart(group: Group | Pool) -> float:
-    """Return how long the starts of one restart may take: of one child, or of the whole group."""
+def _longest_restart(group: Group | Pool, *, declared: bool) -> float | None:
+    """Return how long the starts of one restart may take, of one child or of the group; None without any."""
     starts = [
-        longest_start(child)
+        longest_start(child, declared=declared)
         for child in _children(group)
         if child.restart is not Restart.TEMPORARY and child.on_give_up is OnGiveUp.ESCALATE
     ]
+    if not starts:
+        return None
     alone = isinstance(group, Pool) or group.correlate is None
     if group.strategy is Strategy.ONE_FOR_ONE and alone:
-        return max(starts, default=0.0)
+        return max(starts)
     # Whoever fails, the members that do not escalate are started with it.
     members = [child for child in group.children if child.restart is not Restart.TEMPORARY]
-    return sum(longest_start(child) for child in members) if starts else 0.0
+    return sum(longest_start(child, declared=declared) for child in members)
 
 
 def _back_off_cap(group: Group | Pool) -> float:

@@ -191,6 +191,27 @@ def test_a_strict_tree_looks_all_the_way_down() -> None:
         supervisor("top", middle, budget=Budget(3, 1000.0), strict=True)
 
 
+def test_a_default_is_a_limit_and_no_declared_time_so_a_tree_of_defaults_is_quiet() -> None:
+    # Beyond OTP 1: (3 + 1) x 5 s of start_timeout in 5 s would say that no default budget is ever spent
+    assert rules(supervisor("top", worker("a", Actor), worker("b", Actor), strategy=ONE_FOR_ALL)) == []
+    assert rules(supervisor("top", worker("a", Actor, start_timeout=5.0))) == [("top", "cycle")]
+
+
+def test_the_back_off_of_a_tree_of_defaults_still_counts() -> None:
+    slow = Backoff(initial=1.0, cap=2.0)
+
+    (found,) = find_contradictions(supervisor("top", worker("a", Actor), backoff=slow))
+    assert found.arithmetic.endswith("one cycle is at most 2 s of back-off")
+
+
+def test_a_budget_of_each_child_that_escalates_is_held_against_that_of_the_supervisor() -> None:
+    # Beyond OTP 1, P14: each spends one unit of the pool's at most once per period of its own
+    pool = dynamic("pool", template("a", Actor, budget=Budget(2, 10.0)), budget=Budget(1, 19.0))
+
+    assert rules(pool) == [("pool", "nested_period")]
+    assert rules(dynamic("pool", template("a", Actor, budget=Budget(2, 10.0)), budget=Budget(1, 20.0))) == []
+
+
 def test_the_products_tree_has_no_contradiction() -> None:
     # ARCHITECTURE section 3, with the start limits that its periods leave room for
     link = supervisor(
