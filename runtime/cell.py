@@ -42,7 +42,8 @@ class Cell:
     __slots__ = (
         "_factory", "_holdings", "_killed", "_life", "_requested", "_sentence", "_variables",
         "_waiters", "_wedged", "children", "context", "ended", "exclusive", "in_hook", "incarnation", "loop",
-        "on_child_ended", "on_failure_below", "outcome", "parent", "slot", "starter", "system", "waiting_for",
+        "on_child_ended", "on_failure_below", "outcome", "parent", "slot", "starter", "stop_allowance",
+        "system", "waiting_for",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,8 @@ class Cell:
         """Told of each abnormal end by itself anywhere below, at once; True takes it over (see `Life`)."""
         self.on_child_ended: Callable[[Ended], None] | None = None
         """Called in place of an `Ended` in the mail, where this actor waits for mail: none is before it."""
+        self.stop_allowance: float | None = system.stop_deadline
+        """How long the stop hook may take when nobody asked for the stop; None for ever."""
         self.context = Context(self)
         self.loop = Loop(system, slot, self.incarnation)
         self.loop.liveness = liveness

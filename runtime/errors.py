@@ -38,6 +38,7 @@ __all__ = [
     "StartFailed",
     "StartTimeout",
     "StopDeadlineExceeded",
+    "StopHookOverdue",
     "StopTimeout",
     "StoppedOtherwise",
     "StrayCancellation",
@@ -250,6 +251,17 @@ class SystemClosed(HoldfastError):
     def __init__(self, name: str) -> None:
         super().__init__(f"the actor system {name!r} is closed")
         self.name = name
+
+
+class StopHookOverdue(HoldfastError):
+    """The stop hook of an actor that ended by itself took longer than its allowance, and was cancelled."""
+
+    def __init__(self, path: str, allowance: float) -> None:
+        super().__init__(
+            f"on_stop of {path} did not return within {allowance:g} s; give it less to do, or more time"
+        )
+        self.path = path
+        self.allowance = allowance
 
 
 class StopDeadlineExceeded(HoldfastError):

@@ -26,6 +26,7 @@ from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
 from holdfast.runtime.outcomes import NORMAL, Crash, Outcome, describe
+from holdfast.runtime.stop_hook import limit_stop_hook
 
 if TYPE_CHECKING:
     from holdfast.runtime.cell import Cell
@@ -150,12 +151,16 @@ class Life:
         if type(self._actor).on_stop is Actor.on_stop:
             return outcome
         self._cell.in_hook = True
+        overdue = limit_stop_hook(self._cell, outcome)
         try:
             await returned(self._actor, self._actor.on_stop(outcome))
         except BaseException as error:
             if self.cancel_called:
                 raise
             return self.judge(error)
+        finally:
+            if overdue is not None:
+                overdue.cancel()
         return outcome
 
     def judge(self, error: BaseException) -> Crash:

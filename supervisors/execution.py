@@ -172,6 +172,7 @@ class Execution:
             exclusive=child.spec.exclusive,
             liveness=child.spec.liveness,
         )
+        cell.stop_allowance = self._own_stop(child.spec.shutdown)
         self.cells[child.id] = cell
         try:
             over = cell.begin()
@@ -232,6 +233,13 @@ class Execution:
         if outcome is None:
             self.wedged[step.child] = cell
         return Stopped(outcome)
+
+    def _own_stop(self, rule: ShutdownRule) -> float | None:
+        """Return how long the stop hook of a child that ends by itself may take; None for ever."""
+        if rule is Allowance.FOREVER:
+            return None
+        # Who is killed at once when asked has a hook all the same when it ends by itself.
+        return (0.0 if rule is Allowance.KILL else rule) or self._context.system.kill_grace
 
     def _allowance(self, rule: ShutdownRule) -> float | None:
         """Return the seconds that a stop may take, in the kernel's words: 0 kills, None waits for ever."""
