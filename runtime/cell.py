@@ -246,7 +246,7 @@ class Cell:
         if self._life is not None:
             self._life.cancel()
 
-    def condemn(self, reason: Exception) -> None:
+    def condemn(self, reason: BaseException) -> None:
         """End it because it has failed without raising: as by a kill, but the outcome is a crash.
 
         Past its grace it is wedged, and its supervisor is told of the same crash.

@@ -59,6 +59,7 @@ from holdfast.supervisors.plan import (
     Tell,
 )
 from holdfast.supervisors.reports import Report
+from holdfast.supervisors.strategies import own_stop
 
 __all__ = ["Execution"]
 
@@ -172,7 +173,7 @@ class Execution:
             exclusive=child.spec.exclusive,
             liveness=child.spec.liveness,
         )
-        cell.stop_allowance = self._own_stop(child.spec.shutdown)
+        cell.stop_allowance = own_stop(child.spec.shutdown, self._context.system.kill_grace)
         self.cells[child.id] = cell
         try:
             over = cell.begin()
@@ -233,13 +234,6 @@ class Execution:
         if outcome is None:
             self.wedged[step.child] = cell
         return Stopped(outcome)
-
-    def _own_stop(self, rule: ShutdownRule) -> float | None:
-        """Return how long the stop hook of a child that ends by itself may take; None for ever."""
-        if rule is Allowance.FOREVER:
-            return None
-        # Who is killed at once when asked has a hook all the same when it ends by itself.
-        return (0.0 if rule is Allowance.KILL else rule) or self._context.system.kill_grace
 
     def _allowance(self, rule: ShutdownRule) -> float | None:
         """Return the seconds that a stop may take, in the kernel's words: 0 kills, None waits for ever."""
@@ -357,11 +351,8 @@ class Execution:
         self._context.stop(step.outcome)
         return DONE
 
-    def _finish_full_restart(self, _step: FinishFullRestart) -> Result:
-        return DONE  # the machine announces it
-
-    def _bring_back(self, _step: BringBack) -> Result:
-        return DONE  # the machine says how
+    def _noted(self, _step: FinishFullRestart | BringBack) -> Result:
+        return DONE  # the machine says what follows
 
 
 # What may have to be waited for.
@@ -384,8 +375,8 @@ _AT_ONCE: dict[type[object], Callable[..., Result | None]] = {
     ScheduleRetry: Execution._schedule_retry,
     CancelRetry: Execution._cancel_retry,
     ShareStopDeadline: Execution._share_stop_deadline,
-    FinishFullRestart: Execution._finish_full_restart,
-    BringBack: Execution._bring_back,
+    FinishFullRestart: Execution._noted,
+    BringBack: Execution._noted,
     Reply: Execution._reply,
     ReplyStarted: Execution._reply_started,
     Refuse: Execution._refuse,

@@ -25,6 +25,7 @@ __all__ = [
     "group_of",
     "is_restarted",
     "is_silent_stop",
+    "own_stop",
     "rule_in_words",
     "shuts_down_with",
     "to_start",
@@ -97,3 +98,13 @@ def is_silent_stop(spec: ChildSpec, outcome: Outcome | None) -> bool:
 def rule_in_words(rule: ShutdownRule) -> str:
     """Say a shutdown rule as reports do."""
     return rule.value if isinstance(rule, Allowance) else f"{rule:g} s"
+
+
+def own_stop(rule: ShutdownRule, kill_grace: float) -> float | None:
+    """Return how long the stop hook of a child that ends by itself may take; None for ever.
+
+    Who is killed at once when asked to stop has a hook all the same when nobody asked.
+    """
+    if rule is Allowance.FOREVER:
+        return None
+    return (0.0 if rule is Allowance.KILL else rule) or kill_grace
