@@ -214,18 +214,19 @@ def test_the_members_that_waited_for_it_are_started_when_it_is_switched_off() ->
     assert stage.retry() == ["off b", "b in 10", "+c", "tell c DependencyDegraded"]
 
 
-def test_it_is_not_gone_for_an_automatic_shutdown() -> None:
+@pytest.mark.parametrize("order", ["abb", "bba"])
+def test_it_is_not_gone_for_an_automatic_shutdown(order: str) -> None:
     # R25: like one that is being restarted
     children = (
         child("a", restart=TRANSIENT, significant=True),
         soft("b", restart=TRANSIENT, significant=True),
     )
     stage = Stage(supervisor("top", *children, auto_shutdown=ALL_SIGNIFICANT)).boot()
-    stage.end("b")
-    stage.end("b")
-    stage.end("a", NORMAL)
+    for name in order:
+        stage.end(name, NORMAL if name == "a" else CRASH)
 
     assert stage.ended is None
+    assert stage.states() == {"a": "stopped", "b": "degraded"}
 
 
 def test_a_transient_probe_whose_work_is_done_is_stopped_and_not_probed_any_more() -> None:
