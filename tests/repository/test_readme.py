@@ -1,4 +1,4 @@
-"""The README's examples run, and print what the README says they print."""
+"""The examples of the README and the guides run, and print what the page says they print."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the Python examples of a page."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-SCRIPTS = [block for block in BLOCKS if "def test_" not in block]
-TESTS = [block for block in BLOCKS if "def test_" in block]
+GUIDES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *GUIDES]
+
+SCRIPTS = [(page.name, block) for page in PAGES for block in blocks(page) if "def test_" not in block]
+TESTS = [(page.name, block) for page in PAGES for block in blocks(page) if "def test_" in block]
 PROMISE = re.compile(r"^\s*print\(.*\)  # (.+)$", flags=re.MULTILINE)
 
 
 def test_the_readme_has_an_example_of_each_of_the_three_uses() -> None:
-    assert (len(SCRIPTS), len(TESTS)) == (3, 1)
+    assert sum(page == "README.md" for page, _ in SCRIPTS) >= 2
+    assert [page for page, _ in TESTS if page == "README.md"] == ["README.md"]
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=["runtime", "tasks", "client"])
-def test_an_example_prints_what_it_promises(script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page,script", SCRIPTS)
+def test_an_example_prints_what_it_promises(page: str, script: str, tmp_path: Path) -> None:
     promised = PROMISE.findall(script)
-    assert promised, "an example shows what it prints"
+    assert promised, f"an example shows what it prints ({page})"
 
     done = subprocess.run(
         [sys.executable, "-P", "-W", "error", "-c", script],
@@ -39,8 +49,10 @@ def test_an_example_prints_what_it_promises(script: str, tmp_path: Path) -> None
     assert done.stdout.splitlines() == promised
 
 
-def test_the_example_of_a_test_passes_as_a_test(tmp_path: Path) -> None:
-    (tmp_path / "test_example.py").write_text(TESTS[0])
+@pytest.mark.parametrize("page,example", TESTS)
+def test_the_example_of_a_test_passes_as_a_test(page: str, example: str, tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(example)
+    written = example.count("def test_") * (2 if "@both_backends" in example else 1)
 
     done = subprocess.run(
         [
@@ -62,8 +74,23 @@ def test_the_example_of_a_test_passes_as_a_test(tmp_path: Path) -> None:
         timeout=25,
     )
 
-    assert done.returncode == 0, done.stdout
-    assert "2 passed" in done.stdout
+    assert done.returncode == 0, f"{page}: {done.stdout}"
+    assert f"{written} passed" in done.stdout
+
+
+def test_every_page_that_a_page_points_to_is_there() -> None:
+    missing = [
+        f"{page.name}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+
+    assert missing == []
+
+
+def test_a_guide_is_reached_from_the_readme() -> None:
+    assert [page.name for page in GUIDES if f"docs/{page.name}" not in README] == []
 
 
 def test_the_example_of_a_configuration_is_accepted(tmp_path: Path) -> None:
