@@ -35,6 +35,7 @@ from holdfast.actors.reconnect.messages import (
 )
 from holdfast.actors.socket.messages import GetSocketState
 from holdfast.runtime import Actor, Answer, Down, Message, Ref, ReplyToken, Request, on
+from holdfast.supervisors import DependencyBack
 
 __all__ = ["ClientActor"]
 
@@ -131,6 +132,12 @@ class ClientActor(Actor):
             self.context.ask_later(self._reconnect, GetLinkState(), key="link", timeout=TOKEN_TIMEOUT)
         elif self._machine.avatar == "open":
             # Its session went with it.
+            self._step(machine.RecoverRequested(NOBODY, "avatar_failure"))
+
+    @on(DependencyBack)
+    def avatar_back(self, _message: DependencyBack) -> None:
+        """It had been switched off and has stayed up since: the session that went on gets it back."""
+        if self._machine.avatar == "voice_only" and self._intent.wanted:
             self._step(machine.RecoverRequested(NOBODY, "avatar_failure"))
 
     @on(Answer)

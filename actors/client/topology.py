@@ -176,7 +176,7 @@ def topology(system: System, own: Belongings) -> ChildSpec:
                 "avatar",
                 avatar,
                 shutdown=2.5,
-                on_give_up=OnGiveUp.STOP,
+                on_give_up=OnGiveUp.DEGRADE,
                 budget=Budget(limits.avatar_intensity, limits.avatar_period),
             ),
             worker("client", client, shutdown=0.5, depends_on=("auth", "delivery", "link", "avatar")),

@@ -23,6 +23,7 @@ PAGES = [ROOT / "README.md", *GUIDES]
 
 SCRIPTS = [(page.name, block) for page in PAGES for block in blocks(page) if "def test_" not in block]
 TESTS = [(page.name, block) for page in PAGES for block in blocks(page) if "def test_" in block]
+FENCED = re.compile(r"```.*?```", flags=re.DOTALL)
 PROMISE = re.compile(r"^\s*print\(.*\)  # (.+)$", flags=re.MULTILINE)
 
 
@@ -82,7 +83,7 @@ def test_every_page_that_a_page_points_to_is_there() -> None:
     missing = [
         f"{page.name}: {link}"
         for page in PAGES
-        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+        for link in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", FENCED.sub("", page.read_text()))
         if "://" not in link and not (page.parent / link).exists()
     ]
 

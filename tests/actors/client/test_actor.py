@@ -33,6 +33,7 @@ from holdfast.actors.reconnect.messages import (
 from holdfast.actors.socket.messages import GetSocketState
 from holdfast.runtime import (
     SHUTDOWN,
+    ActorGone,
     AskError,
     Down,
     Event,
@@ -44,7 +45,7 @@ from holdfast.runtime import (
     open_system,
 )
 from holdfast.runtime.testing import Probe, on_trio, probe, settled
-from holdfast.supervisors import start_tree, supervisor, worker
+from holdfast.supervisors import DependencyBack, start_tree, supervisor, worker
 
 TOKEN = Token(Secret("a.b.c"), generation=1, expires_at=1e9)
 AVATAR = AvatarSession(session_id="s", avatar_id="a", status="active", websocket_url="wss://x")
@@ -178,6 +179,33 @@ async def test_an_avatar_that_crashed_is_opened_again_by_itself() -> None:
         assert (await bench.state()).avatar == "open"
         said = [event for event in bench.heard if isinstance(event, RecoveryStarted | RecoveryCompleted)]
         assert said == [RecoveryStarted(source="avatar"), RecoveryCompleted(source="avatar")]
+
+
+@on_trio
+async def test_an_avatar_that_is_back_is_opened_again_for_a_session_that_went_on_without_it() -> None:
+    # A8 level 3: degraded, and back
+    async with opened(avatar_id="a") as bench:
+        bench.auth.answers(GetToken, TOKEN)
+        bench.ask(ConnectClient())
+        await bench.reconnect.await_(Connect)
+        bench.say("connecting", link("connected"))
+        await bench.answer_socket()
+        bench.avatar.questions[-1].fail(ActorGone("avatar", why="switched off"))
+        await settled()
+        assert (await bench.state()).avatar == "voice_only"
+
+        bench.avatar.answers(InitializeSession, AVATAR)
+        bench.client.tell(DependencyBack(path=bench.avatar.ref.path))
+        await settled()
+        assert (await bench.state()).avatar == "open"
+
+
+@on_trio
+async def test_an_avatar_that_is_back_is_not_opened_for_a_session_that_is_not_wanted() -> None:
+    async with opened(avatar_id="a") as bench:
+        bench.client.tell(DependencyBack(path=bench.avatar.ref.path))
+        await settled()
+        assert bench.avatar.take(InitializeSession) == []
 
 
 @on_trio

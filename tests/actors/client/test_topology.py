@@ -66,8 +66,8 @@ async def test_the_tree_reads_as_the_picture_does() -> None:
     assert drawn == PICTURE
     assert {spec.restart for _path, spec in tree} == {Restart.PERMANENT}
     # Giving up is a failure of the parent everywhere but at the avatar: its siblings go on without it.
-    stopping = [path for path, spec in tree if spec.on_give_up is OnGiveUp.STOP]
-    assert stopping == ["holdfast/session/avatar"]
+    given_up = {path: spec.on_give_up for path, spec in tree if spec.on_give_up is not OnGiveUp.ESCALATE}
+    assert given_up == {"holdfast/session/avatar": OnGiveUp.DEGRADE}
 
 
 @on_trio
