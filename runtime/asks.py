@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from holdfast.runtime.system import Counters
     from holdfast.runtime.timers import Deadline
 
-__all__ = ["Caller", "Pending", "ReplyToken", "Waiter", "check_cycle", "current_caller", "waiting_cell"]
+__all__ = [
+    "Caller",
+    "Pending",
+    "ReplyToken",
+    "Waiter",
+    "add_edge",
+    "check_cycle",
+    "current_caller",
+    "remove_edge",
+    "waiting_cell",
+]
 
 
 class Caller:
@@ -46,6 +56,18 @@ def waiting_cell() -> Cell | None:
     return caller.cell if caller is not None and caller.in_loop else None
 
 
+def add_edge(asker: Cell, slot: Slot) -> None:
+    """The loop of `asker` waits for that actor now."""
+    asker.waiting_for = (*asker.waiting_for, slot)
+
+
+def remove_edge(asker: Cell, slot: Slot) -> None:
+    """One of its waits for that actor is over."""
+    left = list(asker.waiting_for)
+    left.remove(slot)
+    asker.waiting_for = tuple(left)
+
+
 class Waiter:
     """One who sleeps until something happens at a slot: a parker, and an edge of the graph of waits.
 
@@ -60,7 +82,7 @@ class Waiter:
         self._slot = slot
         self.parker = slot.system.backend.parker()
         if asker is not None:
-            asker.waiting_for.append(slot)
+            add_edge(asker, slot)
 
     def wake(self) -> None:
         """Wake the sleeper; twice is once."""
@@ -77,7 +99,7 @@ class Waiter:
         """Take the edge out of the graph; twice is once."""
         asker, self._asker = self._asker, None
         if asker is not None:
-            asker.waiting_for.remove(self._slot)
+            remove_edge(asker, self._slot)
 
 
 class Pending:

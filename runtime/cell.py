@@ -67,7 +67,7 @@ class Cell:
         """The running cells that this actor opened, by path; only supervisors have any."""
         self.in_hook = True
         """Whether a start or stop hook runs, where waiting for others may never end."""
-        self.waiting_for: list[Slot] = []
+        self.waiting_for: tuple[Slot, ...] = ()
         """Whom this actor's loop waits for: the edges of the graph that asks are checked against."""
         self.on_failure_below: Callable[[str, Outcome], bool] | None = None
         """Told of each abnormal end by itself anywhere below, at once; True takes it over (see `Life`)."""

@@ -48,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag=_name):
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
 
-class ActorStarted(Event, frozen=True):
+class ActorStarted(Event, frozen=True, gc=False):
     """An incarnation's start hook has returned; it serves its mailbox."""
 
     path: str

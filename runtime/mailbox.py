@@ -40,6 +40,9 @@ OVERFLOW_OLDEST = "mailbox full, the oldest is dropped"
 _CLOSED = -(1 << 60)
 
 
+# Stands for the queue of a mailbox that has had no mail: a deque is 0.7 KB, also an empty one.
+_NO_MAIL_YET: deque[object] = deque(maxlen=0)
+
 # Who hears of a message that is not going to be handled, and why.
 Drop: TypeAlias = Callable[[object, str], None]
 
@@ -159,11 +162,12 @@ class Mailbox:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.queue: deque[object] = deque()
+        self.queue: deque[object] = _NO_MAIL_YET
         self.capacity = CAPACITY
         self.policy: Policy = "wait"
-        # capacity + the runtime's own items in the queue; far below zero when closed.
-        self.limit = self.capacity
+        # capacity + the runtime's own items in the queue; without the capacity until there is a queue,
+        # so that the first mail finds no room and makes one; far below zero when closed.
+        self.limit = 0
         self.consumer: Consumer | None = None
         """Whom to wake at the next mail; nobody while the mail is being handled anyway."""
         self.senders: deque[Question | Parcel] | None = None
@@ -188,13 +192,13 @@ class Mailbox:
     def post(self, item: object) -> None:
         """Put an item of the runtime at the end, outside the bound."""
         self.limit += 1
-        self.queue.append(item)
+        self._own_queue().append(item)
         self.call_consumer()
 
     def post_first(self, item: object) -> None:
         """Put an item of the runtime before everything that waits, outside the bound."""
         self.limit += 1
-        self.queue.appendleft(item)
+        self._own_queue().appendleft(item)
         self.call_consumer()
 
     def call_consumer(self) -> None:
@@ -204,9 +208,19 @@ class Mailbox:
             self.consumer = None
             consumer.unpark()
 
+    def _own_queue(self) -> deque[object]:
+        """Return the queue, made on the first mail: most of a hundred thousand idle actors have none."""
+        if self.queue is _NO_MAIL_YET:
+            self.queue = deque()
+            self.limit += self.capacity
+        return self.queue
+
     def _overflow(self, message: object) -> None:
         if self.closed:
             self.drop(message, "gone")
+        elif self.queue is _NO_MAIL_YET:
+            self._own_queue()
+            self.tell(message)
         elif self.policy == "drop_newest":
             self.dropped += 1
             self.drop(message, OVERFLOW_NEWEST)
@@ -228,11 +242,11 @@ class Mailbox:
     @property
     def full(self) -> bool:
         """Whether a user's message would find no room (a closed mailbox is not full)."""
-        return len(self.queue) >= self.limit and not self.closed
+        return len(self.queue) >= self.limit and not self.closed and self.queue is not _NO_MAIL_YET
 
     def must_wait(self) -> bool:
         """Whether a `send` or an `ask` stands in line: first come, first served."""
-        if not self.senders and len(self.queue) < self.limit:
+        if not self.senders and (len(self.queue) < self.limit or self.queue is _NO_MAIL_YET):
             return False
         return self.policy == "wait" and not self.closed
 
@@ -303,7 +317,8 @@ class Mailbox:
     def configure(self, spec: MailboxSpec) -> None:
         """Adopt an actor class's declaration; a changed bound drops nothing that already waits."""
         if spec.capacity != self.capacity:
-            self.limit += spec.capacity - self.capacity
+            if self.queue is not _NO_MAIL_YET:
+                self.limit += spec.capacity - self.capacity
             self.capacity = spec.capacity
         self.policy = spec.policy
 

@@ -111,7 +111,7 @@ class Ref:
         if type(life) is not PumpedLife or not pump.free:
             return False  # something came while others had their turns
         mailbox.consumer = None
-        mailbox.queue.append(question)
+        mailbox.tell(question)
         await pump.take(life)
         return True
 

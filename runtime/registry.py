@@ -9,7 +9,6 @@ child under the same path is a new slot.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -47,8 +46,8 @@ class Slot:
     """One actor's place in the system."""
 
     __slots__ = (
-        "__weakref__", "cell", "handled", "incarnation", "mailbox", "outcome", "path", "probe_at", "recorder",
-        "ref", "started_at", "state", "system", "tap", "watchers",
+        "__weakref__", "_ref", "cell", "handled", "incarnation", "mailbox", "outcome", "path", "probe_at",
+        "recorder", "started_at", "state", "system", "tap", "watchers",
     )  # fmt: skip
 
     def __init__(self, system: System, path: str) -> None:
@@ -66,10 +65,17 @@ class Slot:
         self.handled = 0
         self.started_at = 0.0
         self.watchers: Watchers | None = None
-        self.recorder: deque[Event] | None = None
+        self.recorder: list[Event] | None = None
         self.tap: Tap | None = None
         """Who observes its messages; looked at once a batch."""
-        self.ref = Ref(self)
+        self._ref: Ref | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """The name that others hold of it."""
+        if self._ref is None:
+            self._ref = Ref(self)
+        return self._ref
 
     @property
     def running(self) -> bool:
@@ -164,8 +170,10 @@ class Slot:
     def record(self, event: Event) -> None:
         """Keep an event in the flight recorder."""
         if self.recorder is None:
-            self.recorder = deque(maxlen=RECORDER_CAPACITY)
+            self.recorder = []
         self.recorder.append(event)
+        if len(self.recorder) > RECORDER_CAPACITY:
+            del self.recorder[0]
 
     def recent(self, count: int) -> tuple[Event, ...]:
         """Return the latest events of the flight recorder, with single messages while it is observed."""

@@ -176,19 +176,19 @@ class TaskLife(Life):
         loop = self._cell.loop
         system = self._cell.system
         now, checkpoint = system.now, system.backend.checkpoint
-        queue = self._cell.slot.mailbox.queue
+        mailbox = self._cell.slot.mailbox
         vigil = system.vigil
         watched = vigil.watches(loop, type(actor))
         while True:
             outcome = None
             if loop.attention or loop.hold:
                 outcome = await self._look_up(actor)
-            elif queue:
+            elif mailbox.queue:
                 started = now()
                 if watched:
                     vigil.note(loop, started)
                 outcome = await loop.batch(actor, started, SLICE)
-                if queue and outcome is None:
+                if mailbox.queue and outcome is None:
                     await checkpoint()  # else it parks, which is a cancel point and lets others run too
             else:
                 await self._wait_for_mail()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.runtime.asks import check_cycle
+from holdfast.runtime.asks import add_edge, check_cycle, remove_edge
 
 if TYPE_CHECKING:
     from holdfast.runtime.backend import Parker
@@ -34,7 +34,7 @@ class Sleeper:
         """Add an edge; `AskCycle` if this wait could never end."""
         if self._asker is not None:
             check_cycle(self._asker, slot)
-            self._asker.waiting_for.append(slot)
+            add_edge(self._asker, slot)
             self._edges.append(slot)
 
     def wake(self) -> None:
@@ -44,7 +44,7 @@ class Sleeper:
     def leave(self) -> None:
         """Take the edges out of the graph; twice is once."""
         while self._asker is not None and self._edges:
-            self._asker.waiting_for.remove(self._edges.pop())
+            remove_edge(self._asker, self._edges.pop())
 
     async def sleep(self) -> None:
         await self._parker.park()
