@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
@@ -29,6 +30,9 @@ EXCEPTIONS_MAX = 16
 
 # As much of an exception's own text as a screen shows; a text may quote a whole document.
 TEXT_MAX = 4_000
+
+# Outer frames in this folder lead to the actor's code; where there is none beyond them, the last one is kept.
+_KERNEL = str(Path(__file__).parent)
 
 Frame: TypeAlias = tuple[str, int, str]
 """File, line, function."""
@@ -98,17 +102,22 @@ def _written(error: BaseException, seen: set[int]) -> Backtrace:
     direct = error.__cause__ is not None
     before = error.__cause__ if direct else None if error.__suppress_context__ else error.__context__
     frames, left_out = _frames(error.__traceback__)
-    notes: list[object] = getattr(error, "__notes__", [])
+    notes: list[object] | None = getattr(error, "__notes__", None)
     return Backtrace(
         kind=_kind(type(error)),
         text=_text(error),
-        notes=tuple([clean_string(str(note), TEXT_MAX) for note in notes]),
+        notes=() if notes is None else tuple([clean_string(str(note), TEXT_MAX) for note in notes]),
         frames=frames,
         left_out=left_out,
         before=None if before is None else _if_room(before, seen),
         direct=direct,
-        members=tuple([told for inner in members(error) if (told := _if_room(inner, seen)) is not None]),
+        members=_members(error, seen) if isinstance(error, BaseExceptionGroup) else (),
     )
+
+
+def _members(group: BaseException, seen: set[int]) -> tuple[Backtrace, ...]:
+    told = (_if_room(inner, seen) for inner in members(group))
+    return tuple(one for one in told if one is not None)
 
 
 def _if_room(error: BaseException, seen: set[int]) -> Backtrace | None:
@@ -117,6 +126,8 @@ def _if_room(error: BaseException, seen: set[int]) -> Backtrace | None:
 
 def _frames(trace: TracebackType | None) -> tuple[tuple[Frame, ...], int]:
     entries: list[TracebackType] = []
+    while trace is not None and trace.tb_next is not None and _is_kernel(trace):
+        trace = trace.tb_next
     while trace is not None:
         entries.append(trace)
         trace = trace.tb_next
@@ -125,6 +136,11 @@ def _frames(trace: TracebackType | None) -> tuple[tuple[Frame, ...], int]:
         code = entry.tb_frame.f_code
         frames.append((code.co_filename, entry.tb_lineno, code.co_name))
     return tuple(frames), max(0, len(entries) - FRAMES_MAX)
+
+
+def _is_kernel(trace: TracebackType) -> bool:
+    """Whether a frame is of the loop that called the handler: the same in every report."""
+    return trace.tb_frame.f_code.co_filename.startswith(_KERNEL)
 
 
 def _kind(kind: type[BaseException]) -> str:

@@ -124,7 +124,9 @@ class Cell:
         liveness: LivenessSpec | None = None,
     ) -> Cell:
         """Return a new incarnation under this actor; nothing runs until `start`."""
-        slot = self.system.registry.slot(join(self.slot.path, name))
+        registry = self.system.registry
+        # A name that has a slot was checked when that was made.
+        slot = registry.find(f"{self.slot.path}/{name}") or registry.slot(join(self.slot.path, name))
         return Cell(self.system, slot, factory, self, exclusive, liveness)
 
     # -- the start -----------------------------------------------------------------------------------
@@ -384,7 +386,8 @@ class Cell:
         if self.starter is not None:
             self.starter.wake()
         self.loop.tell_drained()
-        self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
+        if self.loop.has_lane:
+            self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
         for waiter in self._waiters or ():
             waiter.wake()
 

@@ -34,7 +34,7 @@ RECENT_MAX = 8
 def judge(system: System, path: str, error: BaseException) -> Crash:
     """Return the crash that this exception is; what is fatal ends the whole system."""
     cause = unwrap(error)
-    if isinstance(cause, system.backend.cancelled):
+    if not isinstance(cause, Exception) and isinstance(cause, system.backend.cancelled):
         system.backend.forgive_cancellation()
         stray = StrayCancellation(path)
         stray.__cause__ = cause
@@ -49,7 +49,9 @@ def fatal_in(error: BaseException) -> BaseException | None:
     """Return what must stop the runtime, also from inside a group."""
     if isinstance(error, _FATAL):
         return error
-    return next((found for inner in members(error) if (found := fatal_in(inner))), None)
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in members(error) if (found := fatal_in(inner))), None)
+    return None
 
 
 def inner_message(item: object) -> object:

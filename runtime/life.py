@@ -189,13 +189,15 @@ class Life:
             outcome = forced
         assert outcome is not None, "only a killed or condemned body returns nothing"
         self.leaving = True
-        try:
-            await self._end_what_it_started(outcome)
-        except self._cell.system.backend.cancelled:
-            # asyncio lets anyone cancel a task; who has been taken down half way goes on to the end.
-            self._cell.system.backend.forgive_cancellation()
-            await self._end_what_it_started(outcome)
-        outcome = self._count_late_failure(outcome)
+        if not self.ends_at_once:
+            try:
+                await self._end_what_it_started(outcome)
+            except self._cell.system.backend.cancelled:
+                # asyncio lets anyone cancel a task; who has been taken down half way goes on to the end.
+                self._cell.system.backend.forgive_cancellation()
+                await self._end_what_it_started(outcome)
+        if self._cell.loop.failure is not None:
+            outcome = self._count_late_failure(outcome)
         if not self.announced and self.start_error is None and not isinstance(self.reply, Ignore):
             self.start_error = ActorGone(self._cell.slot.path, outcome)
         self.release(outcome)
@@ -298,6 +300,8 @@ class Life:
         loop.question = None
         if isinstance(outcome, Crash):
             self._report(outcome)
+        if loop.message is None:
+            return
         message, loop.message = crash.inner_message(loop.message), None
         if message is not None and not outcome.orderly:
             self._cell.system.dead_letter(self._cell.slot.path, message, "being handled when the actor ended")
@@ -356,7 +360,7 @@ class Life:
                 listeners.append(above.on_failure_below)
             above = above.parent
         path = self._cell.slot.path
-        return any(listener(path, outcome) for listener in reversed(listeners))
+        return bool(listeners) and any(listener(path, outcome) for listener in reversed(listeners))
 
     def emit_start_failed(self, reason: BaseException) -> None:
         event = ActorStartFailed(

@@ -139,6 +139,11 @@ class Loop:
         self._lane.post(request)
         self.signal()
 
+    @property
+    def has_lane(self) -> bool:
+        """Whether a request was ever posted."""
+        return self._lane is not None
+
     def close_lane(self, error: Exception) -> None:
         """Fail the requests that were not served: the cell has ended."""
         if self._lane is not None:

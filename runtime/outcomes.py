@@ -137,7 +137,10 @@ def unwrap(exception: BaseException) -> BaseException:
 
     An actor that opens a nursery of its own raises its one failure wrapped in a group (trap 9).
     """
-    while len(inner := members(exception)) == 1:
+    while isinstance(exception, BaseExceptionGroup):
+        inner = members(exception)
+        if len(inner) != 1:
+            break
         exception = inner[0]
     return exception
 

@@ -231,6 +231,8 @@ class System:
     def dead_letter(self, path: str, message: object, why: str) -> None:
         """Count and announce a message that nobody handles."""
         self.counters.dead_letters += 1
+        if not self.events.heard:
+            return
         inner = message.message if isinstance(message, Question) else message
         self.events.publish(DeadLetter(path=path, message_type=type(inner).__name__, why=why, at=self.now()))
 

@@ -20,7 +20,7 @@ from holdfast.runtime.outcomes import SHUTDOWN
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from holdfast.runtime.backend import Parker, TaskHandle
+    from holdfast.runtime.backend import Parker, Scope, TaskHandle
     from holdfast.runtime.behavior import StartReply
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.outcomes import Outcome
@@ -39,13 +39,15 @@ class TaskLife(Life):
     """A life in a task of its own."""
 
     __slots__ = (
-        "_caller", "_left_with", "_opening", "_parker", "_scope", "_successor", "_task", "_untouched",
+        "_caller", "_cancelled", "_left_with", "_opening", "_parker", "_scope", "_successor", "_task",
+        "_untouched",
     )  # fmt: skip
 
     def __init__(self, cell: Cell, actor: Actor) -> None:
         super().__init__(cell, actor)
-        self._scope = cell.system.backend.scope()
-        self._parker: Parker = cell.system.backend.parker()
+        self._scope: Scope | None = None
+        self._parker: Parker
+        self._cancelled = False
         self._task: TaskHandle | None = None
         self._opening: Awaitable[StartReply] | None = None
         self._untouched: Variables | None = None
@@ -54,7 +56,6 @@ class TaskLife(Life):
         self._successor: TaskLife | None = None
         self._left_with: Outcome | None = None
         """How its own code ended, where the end has something to wait for."""
-        cell.loop.consumer = self._parker
 
     def start(self) -> None:
         """Call the start hook here and now; what it waits for and the mail are the task's.
@@ -69,8 +70,7 @@ class TaskLife(Life):
             self._take_over(before)
         else:
             before = None
-            self._caller = Caller(self._cell, in_loop=True)
-            set_caller(self._caller)
+            self._enter_a_new_task()
         try:
             reply = self.call_start_hook()
             if reply is not None and inspect.isawaitable(reply):
@@ -91,6 +91,15 @@ class TaskLife(Life):
     def slot(self) -> Slot:
         """The actor's place."""
         return self._cell.slot
+
+    def _enter_a_new_task(self) -> None:
+        backend = self._cell.system.backend
+        self._scope, self._parker = backend.scope(), backend.parker()
+        self._caller = Caller(self._cell, in_loop=True)
+        set_caller(self._caller)
+        self._cell.loop.consumer = self._parker
+        if self._cancelled:
+            self._scope.cancel()
 
     def _take_over(self, before: TaskLife) -> None:
         """Go on in the task of the predecessor, which has ended in this very turn."""
@@ -118,7 +127,9 @@ class TaskLife(Life):
 
     def cancel(self) -> None:
         """Cancel the task; it may still clean up."""
-        self._scope.cancel()
+        self._cancelled = True
+        if self._scope is not None:
+            self._scope.cancel()
 
     def stack(self) -> str:
         """Return where the task stands, innermost frame last."""
@@ -127,12 +138,12 @@ class TaskLife(Life):
     @property
     def cancel_called(self) -> bool:
         """Whether a kill has cancelled the task."""
-        return self._scope.cancel_called
+        return self._cancelled
 
     async def live(self) -> TaskLife | None:
         """Live the whole life under the scope, and return the successor that goes on in the task."""
         outcome = await self._live()
-        if outcome is None or self._scope.cancel_called or not self.ends_at_once:
+        if outcome is None or self._cancelled or not self.ends_at_once:
             self._left_with = outcome
             return None
         # A successor finds the variables as they were, or a task of its own.
@@ -152,7 +163,7 @@ class TaskLife(Life):
         try:
             ended = await self._serve()
         except BaseException as error:
-            if self._scope.cancel_called:
+            if self._cancelled:
                 raise
             ended = self.crashed(error)
         if self._cell.ended:
@@ -165,7 +176,7 @@ class TaskLife(Life):
         try:
             return self.opened(await opening)
         except BaseException as error:
-            if self._scope.cancel_called:
+            if self._cancelled:
                 raise
             return self.start_failed(error)
 
@@ -225,12 +236,13 @@ async def _live_in_turn(life: TaskLife) -> None:
 
     No method, for the task would keep the first of them.
     """
-    backend = life._cell.system.backend
+    backend, scope = life._cell.system.backend, life._scope
+    assert scope is not None, "it enters a new task before that is spawned"
     life._task = backend.current_task()
     life._untouched = copy_context()
     restarts = 0
     try:
-        with life._scope:
+        with scope:
             while (successor := await life.live()) is not None:
                 life = successor
                 restarts += 1

@@ -76,12 +76,9 @@ class Window:
 
     def state(self, now: float) -> BudgetLeft:
         """Return what is left at `now`, as plain data."""
-        return BudgetLeft(
-            left=self.left(now),
-            intensity=self.budget.intensity,
-            period=self.budget.period,
-            clears_in=self.clears_in(now),
-        )
+        left = self.left(now)
+        clears_in = self._times[0] + self.budget.period - now if self._times else 0.0
+        return BudgetLeft(left, self.budget.intensity, self.budget.period, clears_in)
 
     def _forget_old(self, now: float) -> None:
         # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.

@@ -275,11 +275,12 @@ class SupervisorMachine:
         if isinstance(result, Started):
             child.state = State.RUNNING
             child.incarnation = result.incarnation
-            child.restarts += step.cause in {Cause.RESTART, Cause.PROBE}
+            child.restarts += step.cause is Cause.RESTART or step.cause is Cause.PROBE
             if child.temporary and child.added and not self.dynamic:
                 # What a temporary child was started with is not kept (R33).
                 child.spec = child.spec.without_factory()
-            return Plan(self.degradation.started(child, now))
+            told = self.degradation.started(child, now)
+            return Plan(told) if told else NOTHING
         if isinstance(result, Ignored):
             return self._ignored(child)
         assert isinstance(result, Failed)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TypeAlias
 
-import attrs
+import msgspec
 
 from holdfast.runtime.messages import Message
 from holdfast.runtime.outcomes import Outcome
@@ -60,8 +60,7 @@ __all__ = [
 # ---- facts: what happened ---------------------------------------------------------------------------
 
 
-@attrs.frozen
-class ChildEnded:
+class ChildEnded(msgspec.Struct, frozen=True):
     """A child's incarnation ended by itself."""
 
     child: str
@@ -69,8 +68,7 @@ class ChildEnded:
     outcome: Outcome
 
 
-@attrs.frozen
-class RetryDue:
+class RetryDue(msgspec.Struct, frozen=True):
     """The turn of a queued retry has come, or its delay is over.
 
     A queued retry (serial None) is matched by the child's id alone, as in OTP (R39);
@@ -81,8 +79,7 @@ class RetryDue:
     serial: int | None = None
 
 
-@attrs.frozen
-class Correlated:
+class Correlated(msgspec.Struct, frozen=True):
     """Failures somewhere below were the number that leads to a full restart; the machine knows which."""
 
 
@@ -103,16 +100,14 @@ class Cause(Enum):
     """A child that was switched off is tried, alone and without charge."""
 
 
-@attrs.frozen
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Start a child; comes back as `Started`, `Ignored` or `Failed`."""
 
     child: str
     cause: Cause
 
 
-@attrs.frozen
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Stop a child under its own rule; comes back as `Stopped`.
 
     A final stop lets it handle the mail it has; one for a restart keeps that mail for the successor.
@@ -122,46 +117,40 @@ class Stop:
     final: bool
 
 
-@attrs.frozen
-class StopTogether:
+class StopTogether(msgspec.Struct, frozen=True):
     """Stop all these at once under one allowance (R19); comes back as `StoppedTogether`."""
 
     children: tuple[str, ...]
     final: bool
 
 
-@attrs.frozen
-class Retire:
+class Retire(msgspec.Struct, frozen=True):
     """The child is not coming back unless it is revived: its mail is refused, its questions fail now."""
 
     child: str
 
 
-@attrs.frozen
-class SwitchOff:
+class SwitchOff(msgspec.Struct, frozen=True):
     """The child is off until its probe: its mail is refused, its questions fail now and say when that is."""
 
     child: str
     probe_in: float
 
 
-@attrs.frozen
-class Tell:
+class Tell(msgspec.Struct, frozen=True):
     """Send a running child a message, outside its bound, if it has a handler for that."""
 
     child: str
     message: Message
 
 
-@attrs.frozen
-class Forget:
+class Forget(msgspec.Struct, frozen=True):
     """The child's spec and its slot end here; a later child of that name is another one."""
 
     child: str
 
 
-@attrs.frozen
-class ScheduleRetry:
+class ScheduleRetry(msgspec.Struct, frozen=True):
     """Come back to this child: behind whatever waits now when `delay` is None, else after the delay."""
 
     child: str
@@ -169,85 +158,73 @@ class ScheduleRetry:
     serial: int | None = None
 
 
-@attrs.frozen
-class CancelRetry:
+class CancelRetry(msgspec.Struct, frozen=True):
     """The delayed retry of this child is void."""
 
     child: str
 
 
-@attrs.frozen
-class Drain:
+class Drain(msgspec.Struct, frozen=True):
     """Let everybody below finish what they handle and write out what they hold, within the limit."""
 
     within: float
 
 
-@attrs.frozen
-class ShareStopDeadline:
+class ShareStopDeadline(msgspec.Struct, frozen=True):
     """All stops of the rest of this plan share one deadline."""
 
     within: float
 
 
-@attrs.frozen
-class Prepare:
+class Prepare(msgspec.Struct, frozen=True):
     """Run the `before_start` hook of the full restart; comes back as `Done` or `Failed`."""
 
     child: str
     cause: Cause
 
 
-@attrs.frozen
-class BringBack:
+class BringBack(msgspec.Struct, frozen=True):
     """Everybody has been stopped: begin the attempt that starts them, with this child as its trigger."""
 
     child: str
     why: str
 
 
-@attrs.frozen
-class FinishFullRestart:
+class FinishFullRestart(msgspec.Struct, frozen=True):
     """Everything is up again: announce it."""
 
 
-@attrs.frozen
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """Answer the call with this value."""
 
     value: object = None
 
 
-@attrs.frozen
-class ReplyStarted:
+class ReplyStarted(msgspec.Struct, frozen=True):
     """Answer the call with a handle on the child that the plan has just started."""
 
     child: str
 
 
-@attrs.frozen
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Refuse the call."""
 
     error: Exception
 
 
-@attrs.frozen
-class RefuseStarted:
+class RefuseStarted(msgspec.Struct, frozen=True):
     """Refuse the call because that child runs, and say where."""
 
     child: str
 
 
-@attrs.frozen
-class FailStart:
+class FailStart(msgspec.Struct, frozen=True):
     """The supervisor's own start fails (R2)."""
 
     error: Exception
 
 
-@attrs.frozen
-class EndSupervisor:
+class EndSupervisor(msgspec.Struct, frozen=True):
     """The supervisor ends with this outcome; nothing runs under it any more."""
 
     outcome: Outcome
@@ -279,39 +256,33 @@ Step: TypeAlias = (
 # ---- results: what came of a step -------------------------------------------------------------------
 
 
-@attrs.frozen
-class Done:
+class Done(msgspec.Struct, frozen=True):
     """The step is done, and there is nothing to tell."""
 
 
-@attrs.frozen
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The child runs."""
 
     incarnation: int
 
 
-@attrs.frozen
-class Ignored:
+class Ignored(msgspec.Struct, frozen=True):
     """The child said that there is nothing to run, which is no error (R3)."""
 
 
-@attrs.frozen
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The step failed."""
 
     error: BaseException
 
 
-@attrs.frozen
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """How the child ended; None when its task is wedged: it was killed and goes on."""
 
     outcome: Outcome | None
 
 
-@attrs.frozen
-class StoppedTogether:
+class StoppedTogether(msgspec.Struct, frozen=True):
     """How each child ended."""
 
     outcomes: Mapping[str, Outcome | None]
@@ -322,8 +293,7 @@ Result: TypeAlias = Done | Started | Ignored | Failed | Stopped | StoppedTogethe
 DONE = Done()
 
 
-@attrs.frozen
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Steps in order, and the reports of the decision behind them."""
 
     steps: tuple[Step, ...] = ()

@@ -108,8 +108,11 @@ class Recovery:
         """Make an attempt charged to `window`: the whole rule, with this child as the trigger (R7, R14)."""
         if child.window is not None and window is self.window:
             why = f"{why}, its own budget ({child.window.budget}) is used up"
-        announced = self.announce_full_restart(f"{child.id} {why}", now)
+        announced: tuple[Report, ...] = ()
+        if self._group.full_restart is not None:
+            announced = self.announce_full_restart(f"{child.id} {why}", now)
         group = self.group_of(child)
+        starting = ids(to_start(group, probing=self.full_restart_under_way))
         report = RestartDecided(
             supervisor=self._path,
             at=now,
@@ -117,10 +120,10 @@ class Recovery:
             why=why,
             strategy=self._strategy,
             stops=ids(to_stop(group)),
-            starts=ids(to_start(group, probing=self.full_restart_under_way)),
+            starts=starting,
             budget=window.state(now),
         )
-        return Plan(self.restart_group(child, group, Cause.RESTART), (*announced, report))
+        return Plan(self._restart(child, group, starting, Cause.RESTART), (*announced, report))
 
     def wait(self, child: Child, now: float, chance: float, why: str) -> Plan:
         """Come back to the child later: after its delay, or behind whatever waits now (R13)."""
@@ -164,11 +167,16 @@ class Recovery:
 
     def restart_group(self, trigger: Child, group: tuple[Child, ...], cause: Cause) -> tuple[Step, ...]:
         """Stop the group in reverse, then start it in order; a full restart does so with ceremony."""
-        stops = self.pause(group)
         # A full restart, or one that was asked for, also tries those that are switched off.
         probing = cause is Cause.OPERATOR or self.full_restart_under_way
-        starts = tuple(Start(member.id, cause) for member in to_start(group, probing=probing))
-        if not self.full_restart_under_way:
+        return self._restart(trigger, group, ids(to_start(group, probing=probing)), cause)
+
+    def _restart(
+        self, trigger: Child, group: tuple[Child, ...], starting: tuple[str, ...], cause: Cause
+    ) -> tuple[Step, ...]:
+        stops = self.pause(group)
+        starts = [Start(child, cause) for child in starting]
+        if self._full_since is None:
             return (*stops, *starts)
         full = self._group.full_restart
         prepare = () if full is None or full.before_start is None else (Prepare(trigger.id, cause),)
@@ -178,10 +186,10 @@ class Recovery:
         """Stop whoever runs in the group, for a restart."""
         steps: list[Step] = []
         full = self._group.full_restart
-        if self.full_restart_under_way and full is not None and to_stop(group):
+        if self._full_since is not None and full is not None and to_stop(group):
             steps += [Drain(full.drain), ShareStopDeadline(full.stop)]
         for member in reversed(group):
-            if member.running:
+            if member.state is State.RUNNING:
                 steps.append(Stop(member.id, final=member.temporary))
                 if member.temporary:
                     # Forgotten before any start is tried, so lost even if that fails (R8, R41).
@@ -224,4 +232,4 @@ class Recovery:
 
 def ids(children: Iterable[Child]) -> tuple[str, ...]:
     """Return the names of the children."""
-    return tuple(child.id for child in children)
+    return tuple([child.id for child in children])

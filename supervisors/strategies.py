@@ -7,7 +7,7 @@ through them backwards (R7), temporary members are stopped and never come back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from holdfast.runtime.outcomes import Killed, Normal, Outcome, Shutdown
 from holdfast.supervisors.child_spec import (
@@ -32,21 +32,21 @@ __all__ = [
     "to_stop",
 ]
 
-_GROUPS: dict[Strategy, Callable[[Children, Child], tuple[Child, ...]]] = {
-    Strategy.ONE_FOR_ONE: lambda _children, trigger: (trigger,),
-    Strategy.REST_FOR_ONE: lambda children, trigger: children.from_on(trigger),
-    Strategy.ONE_FOR_ALL: lambda children, _trigger: tuple(children),
-}
-
 
 def group_of(strategy: Strategy, children: Children, trigger: Child) -> tuple[Child, ...]:
     """Return who is restarted together with `trigger`, itself included, in start order."""
-    return _GROUPS[strategy](children, trigger)
+    match strategy:
+        case Strategy.ONE_FOR_ONE:
+            return (trigger,)
+        case Strategy.REST_FOR_ONE:
+            return children.from_on(trigger)
+        case Strategy.ONE_FOR_ALL:
+            return tuple(children)
 
 
 def to_stop(group: Sequence[Child]) -> tuple[Child, ...]:
     """Return the running members in the order in which they are stopped."""
-    return tuple(member for member in reversed(group) if member.running)
+    return tuple([member for member in reversed(group) if member.state is State.RUNNING])
 
 
 def to_start(group: Sequence[Child], *, probing: bool = False) -> tuple[Child, ...]:
@@ -55,7 +55,12 @@ def to_start(group: Sequence[Child], *, probing: bool = False) -> tuple[Child, .
     One that is switched off stays out of it, unless the restart was asked for or is a full one.
     """
     return tuple(
-        member for member in group if not member.temporary and (probing or member.state is not State.DEGRADED)
+        [
+            member
+            for member in group
+            if member.spec.restart is not Restart.TEMPORARY
+            and (probing or member.state is not State.DEGRADED)
+        ]
     )
 
 
