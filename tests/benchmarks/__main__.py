@@ -3,7 +3,7 @@
 The JSON holds one object for each name: its value, unit, target, and whether the
 target is met.  With `--json` it is printed instead of the table.  The exit status
 says nothing of the targets: a benchmark on a shared machine is read, not obeyed.
-How to read the figures is in `kernel.py`, and of the peers in `peers.py`.
+How to read the figures is in `kernel.py`, of restarts in `restart.py`, of the peers in `peers.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.benchmarks import endurance, kernel, logging, peers, plot
+from tests.benchmarks import endurance, kernel, logging, peers, plot, restart
 from tests.benchmarks.kernel import Result
 
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -46,6 +46,7 @@ def main() -> None:
         *kernel.measure("trio"),
         *kernel.measure("asyncio"),
         *peers.measure(),
+        *restart.measure(),
         *endurance.measure(),
         *_logging(),
     ]

@@ -1,4 +1,4 @@
-"""What the kernel costs: tell, ask, restart and a hop from actor to actor, through the public API.
+"""What the kernel costs: tell, ask and a hop from actor to actor, through the public API.
 
 Everything is measured on a supervised actor with the default bounded mailbox,
 on trio and on asyncio, as a user would write it.
@@ -16,9 +16,6 @@ How to read the numbers:
 * Bursts matter more than anything else: a tell that finds its actor asleep costs
   a turn of the scheduler, whatever the kernel does.  A burst of one is therefore
   given as what it is, in turns.
-* A restart includes everything that is said about it: two thirds is the text of the
-  traceback, the reports and the events.  A millisecond is below what anyone who waits
-  for the actor can notice.
 * An ask and a hop are given in microseconds, and judged in turns of the
   scheduler (`checkpoint`), which are measured beside them and are most of them.
 """
@@ -36,14 +33,13 @@ import trio
 
 from holdfast.runtime import Actor, Message, Ref, Request, System, on, open_system
 from holdfast.runtime.backend import current_backend
-from holdfast.supervisors import Budget, start_tree, supervisor, worker
+from holdfast.supervisors import start_tree, supervisor, worker
 
 __all__ = ["Result", "measure"]
 
 REPEATS = 7
 MESSAGES = 12_800
 ASKS = 600
-CRASHES = 60
 HOPS = 2_000
 RING = 100
 CHECKPOINTS = 2_000
@@ -78,14 +74,6 @@ class Ping(Request[int], frozen=True):
     """What is asked."""
 
 
-class Crash(Message, frozen=True):
-    """Crash."""
-
-
-class Mark(Message, frozen=True):
-    """The first message after the crash."""
-
-
 class Hop(Message, frozen=True):
     """Goes round the ring until nothing is left of it."""
 
@@ -95,8 +83,7 @@ class Hop(Message, frozen=True):
 class Sink(Actor):
     """Does next to nothing with everything."""
 
-    def __init__(self, marked: Callable[[], None]) -> None:
-        self.marked = marked
+    def __init__(self) -> None:
         self.total = 0
 
     @on(Item)
@@ -110,14 +97,6 @@ class Sink(Actor):
     @on(Ping)
     def ping(self, message: Ping) -> int:
         return 1
-
-    @on(Crash)
-    def crash(self, message: Crash) -> None:
-        raise ValueError("told to")
-
-    @on(Mark)
-    def mark(self, message: Mark) -> None:
-        self.marked()
 
 
 class Node(Actor):
@@ -235,19 +214,6 @@ async def _turn() -> float:
     return (time.thread_time() - started) / CHECKPOINTS
 
 
-async def _restart(ref: Ref, signal: Signal) -> float:
-    """Return the median seconds from the crash to the first message handled by the successor."""
-    taken: list[float] = []
-    for _ in range(CRASHES):
-        wanted = signal.count + 1
-        started = time.thread_time()
-        ref.tell(Crash())
-        ref.tell(Mark())
-        await signal.wait(wanted)
-        taken.append(time.thread_time() - started)
-    return statistics.median(taken)
-
-
 async def _hop(first: Ref, signal: Signal) -> float:
     wanted = signal.count + 1
     started = time.thread_time()
@@ -278,7 +244,7 @@ _SHARES = dict(zip((name for name, _, _ in _TELLS), (45, 35, 35, 30), strict=Tru
 async def _one_backend(backend: str) -> _Figures:
     figures = _Figures()
     async with open_system("bench") as system:
-        sink, signal = await _start_sink(system)
+        sink = await _start_sink(system)
         first, arrived = await _start_ring(system)
         for _ in range(REPEATS):
             for name, message, burst in _TELLS:
@@ -293,7 +259,6 @@ async def _one_backend(backend: str) -> _Figures:
                 "tell, def, a wake for each": _tell(sink, Item(1), 1),
                 "ask, one after the other": _ask(sink),
                 "hop from actor to actor": _hop(first, arrived),
-                "crash to first message handled": _restart(sink, signal),
                 "a turn of the scheduler": _turn(),
             }
             for name, case in cases.items():
@@ -303,11 +268,9 @@ async def _one_backend(backend: str) -> _Figures:
     return figures
 
 
-async def _start_sink(system: System) -> tuple[Ref, Signal]:
-    signal = Signal()
-    plenty = Budget(intensity=1_000_000, period=1.0)
-    await start_tree(system, supervisor("sinks", worker("sink", lambda: Sink(signal.set)), budget=plenty))
-    return system.ref("sinks/sink"), signal
+async def _start_sink(system: System) -> Ref:
+    await start_tree(system, supervisor("sinks", worker("sink", Sink)))
+    return system.ref("sinks/sink")
 
 
 async def _start_ring(system: System) -> tuple[Ref, Signal]:
@@ -348,12 +311,6 @@ def measure(backend: str) -> list[Result]:
                 lambda _, turns=turns, most=most: turns <= most,  # type: ignore[misc]
             )
         )
-    restart = figures.micro["crash to first message handled"]
-    results.append(
-        _result(
-            f"crash to first message handled ({backend})", restart, "us", "<= 1,000 us", lambda x: x <= 1000
-        )
-    )
     turn = figures.micro["a turn of the scheduler"]
     results.append(_result(f"a turn of the scheduler ({backend})", turn, "us", "the measure", lambda _: True))
     return results
