@@ -190,10 +190,14 @@ async def test_an_id_is_accepted_once_also_after_it_was_acknowledged() -> None:
 async def test_appends_that_wait_in_the_mailbox_leave_in_one_batch() -> None:
     async with stage() as made:
         await made.join()
+        delivery = made.system.inspect(made.ref)
+        await delivery.suspend()
 
         async with anyio.create_task_group() as tasks:
             for n in range(20):
                 tasks.start_soon(made.ref.ask, append(f"m{n}"))
+            await settled()
+            await delivery.resume()
         await settled()
 
         assert [len(transmit.frames) for transmit in made.socket.take(Transmit)] == [20]
