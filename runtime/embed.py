@@ -43,6 +43,7 @@ async def open_system(
     stop_deadline: float = STOP_DEADLINE,
     kill_grace: float = KILL_GRACE,
     exit_when_wedged: bool = False,
+    tasks_only: bool = False,
     liveness: LivenessSpec = LIVENESS,
     watchdog: WatchdogSpec | None = None,
     say: Callable[[str], None] = say_at_once,
@@ -56,6 +57,9 @@ async def open_system(
     KeyboardInterrupt, SystemExit or MemoryError inside an actor cancel the body
     and are raised here.
 
+    `tasks_only` gives every actor a task of its own, also one that needs none: for whoever looks
+    at the tasks of the process, in a debugger or a profiler.
+
     `liveness` is for actors whose spec and class say nothing.  `watchdog` runs a thread
     that reports whoever blocks this one, with `say` at once (from that thread) and as
     an event, `thread:blocked`, when the loop is free again; None runs none.
@@ -65,6 +69,7 @@ async def open_system(
     try:
         async with anyio.create_task_group() as outer:
             system, leave = await _host(outer, name, world, stop_deadline, kill_grace, liveness)
+            system.tasks_only = tasks_only
             body = anyio.CancelScope()
             system.on_fatal = body.cancel
             try:

@@ -89,6 +89,8 @@ class System:
         self.deadlines = DeadlineHeap(self.now)
         self.vigil = Vigil(self, liveness)
         self.registry = Registry(self)
+        self.tasks_only = False
+        """Whether every actor has a task of its own, also one that needs none."""
         self.closing = False
         self.tasks_left = 0
         """Tasks of actors that still ran when everything had been stopped: leaks, until they end."""

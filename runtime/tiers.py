@@ -32,7 +32,8 @@ def come_to_life(cell: Cell, factory: Callable[[], Actor]) -> Life:
             )
     except BaseException as error:  # noqa: BLE001 - the boundary of the actor
         return StillBorn(cell, error)
-    return PumpedLife(cell, actor) if type(actor).taskless else TaskLife(cell, actor)
+    taskless = type(actor).taskless and not cell.system.tasks_only
+    return PumpedLife(cell, actor) if taskless else TaskLife(cell, actor)
 
 
 class StillBorn(Life):

@@ -7,7 +7,7 @@ cells, stops them and starts their successors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 
 import anyio
@@ -35,6 +35,7 @@ __all__ = [
     "Note",
     "Relay",
     "Scribe",
+    "SlowScribe",
     "Wait",
     "WaitLong",
     "dead_letters",
@@ -85,8 +86,9 @@ class Scribe(Actor):
     def on_start(self) -> None:
         self.log.append(f"+{self.context.incarnation}")
 
-    async def on_stop(self, outcome: Outcome) -> None:
+    def on_stop(self, outcome: Outcome) -> Awaitable[None] | None:
         self.log.append(f"-{outcome}")
+        return None
 
     @on(Note)
     def note(self, message: Note) -> None:
@@ -96,26 +98,30 @@ class Scribe(Actor):
     def fail(self, message: Fail) -> None:
         raise Boom("told to")
 
+    @on(Ask)
+    def answer(self, message: Ask) -> str:
+        self.log.append(message.text)
+        return message.text
+
+    @on(Down)
+    def down(self, message: Down) -> None:
+        self.downs.append(message)
+        self.log.append(f"down {message.path} {message.incarnation} {message.outcome}")
+
+
+class SlowScribe(Scribe):
+    """A scribe that can be busy: it has a task of its own."""
+
     @on(Wait)
     async def wait(self, message: Wait) -> None:
         self.log.append("busy")
         await anyio.sleep(message.seconds)
         self.log.append("done")
 
-    @on(Ask)
-    def answer(self, message: Ask) -> str:
-        self.log.append(message.text)
-        return message.text
-
     @on(WaitLong)
     async def answer_late(self, message: WaitLong) -> str:
         await anyio.sleep(message.seconds)
         return "late"
-
-    @on(Down)
-    def down(self, message: Down) -> None:
-        self.downs.append(message)
-        self.log.append(f"down {message.path} {message.incarnation} {message.outcome}")
 
 
 class Forward(Request[str], frozen=True):

@@ -6,7 +6,20 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Forward, Keeper, Note, Relay, Scribe, Wait, WaitLong, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import (
+    Ask,
+    Boom,
+    Forward,
+    Keeper,
+    Note,
+    Relay,
+    Scribe,
+    SlowScribe,
+    Wait,
+    WaitLong,
+    keeper,
+)
 
 from holdfast.runtime import (
     KILLED,
@@ -27,7 +40,6 @@ from holdfast.runtime import (
     Request,
     System,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, settled
 
@@ -44,6 +56,10 @@ class Servant(Scribe):
     @on(Crash)
     async def crash(self, message: Crash) -> str:
         raise Boom("over the question")
+
+
+class SlowServant(Servant, SlowScribe):
+    """The same, able to be busy."""
 
 
 class Later(Actor):
@@ -75,7 +91,7 @@ async def refusal(call: Callable[[], Awaitable[object]]) -> BaseException:
 @both_backends
 async def test_what_a_handler_returns_is_the_answer_be_it_def_or_async_def() -> None:
     async with open_system() as system:
-        ref = await system.start("scribe", lambda: Scribe([]))
+        ref = await system.start("scribe", lambda: SlowScribe([]))
 
         assert await ref.ask(Ask("at once")) == "at once"
         assert await ref.ask(WaitLong(2)) == "late"
@@ -85,7 +101,7 @@ async def test_what_a_handler_returns_is_the_answer_be_it_def_or_async_def() -> 
 @both_backends
 async def test_an_ask_ends_after_5_s_by_default_and_its_late_reply_is_counted() -> None:
     async with open_system() as system:
-        ref = await system.start("scribe", lambda: Scribe([]))
+        ref = await system.start("scribe", lambda: SlowScribe([]))
         start = system.now()
 
         with pytest.raises(AskTimeout, match=r"scribe did not answer WaitLong within 5 s"):
@@ -98,7 +114,7 @@ async def test_an_ask_ends_after_5_s_by_default_and_its_late_reply_is_counted() 
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, float("nan"), float("-inf")])
-@both_backends
+@every_tier
 async def test_a_time_out_that_has_run_out_already_asks_nothing(timeout: float) -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -115,7 +131,7 @@ async def test_a_time_out_that_has_run_out_already_asks_nothing(timeout: float) 
 async def test_a_question_out_of_time_while_it_waits_is_not_handled() -> None:
     log: list[str] = []
     async with open_system() as system:
-        ref = await system.start("scribe", lambda: Scribe(log))
+        ref = await system.start("scribe", lambda: SlowScribe(log))
         ref.tell(Wait(3))
 
         with pytest.raises(AskTimeout):
@@ -130,7 +146,7 @@ async def test_a_question_out_of_time_while_it_waits_is_not_handled() -> None:
 async def test_a_cancelled_asker_withdraws_its_question() -> None:
     log: list[str] = []
     async with open_system() as system:
-        ref = await system.start("scribe", lambda: Scribe(log))
+        ref = await system.start("scribe", lambda: SlowScribe(log))
         ref.tell(Wait(3))
 
         with anyio.move_on_after(1):
@@ -158,7 +174,7 @@ async def test_a_deadline_travels_along_a_chain_of_asks() -> None:
 
     waited: list[float] = []
     async with open_system() as system:
-        await system.start("slow", lambda: Scribe([]))
+        await system.start("slow", lambda: SlowScribe([]))
         middle = await system.start("middle", Middle)
 
         with pytest.raises(AskTimeout, match=r"middle did not answer Ask within 2 s"):
@@ -192,7 +208,7 @@ async def test_a_correlation_id_travels_along_a_chain_and_differs_between_chains
     assert other not in {first, None}
 
 
-@both_backends
+@every_tier
 async def test_a_question_that_nobody_handles_fails_at_once_and_the_actor_goes_on() -> None:
     async with open_system() as system:
         ref = await system.start("scribe", lambda: Scribe([]))
@@ -251,7 +267,7 @@ async def test_questions_that_are_queued_wait_for_the_successor_within_their_own
 async def test_every_question_fails_at_once_when_the_actor_is_not_coming_back() -> None:
     failures: list[BaseException] = []
     async with open_system() as system:
-        ref = await system.start("servant", lambda: Servant([]))
+        ref = await system.start("servant", lambda: SlowServant([]))
 
         async def ask(request: Request[str]) -> None:
             failures.append(await refusal(lambda: ref.ask(request, timeout=60)))
@@ -271,7 +287,7 @@ async def test_every_question_fails_at_once_when_the_actor_is_not_coming_back() 
         assert {type(failure) for failure in failures} == {ActorCrashed, ActorGone}
 
 
-@both_backends
+@every_tier
 async def test_an_ask_to_a_path_where_nobody_was_started_yet_waits_for_its_start() -> None:
     async with open_system() as system:
         answers: list[str] = []
@@ -319,13 +335,13 @@ async def test_a_hook_may_ask_what_runs() -> None:
             answers.append(await self.context.system.ref("scribe").ask(Ask("on stop")))
 
     async with open_system() as system:
-        await system.start("scribe", lambda: Scribe([]))
+        await system.start("scribe", lambda: SlowScribe([]))
         await system.start("polite", Polite)
     assert answers == ["on start", "on stop"]
 
 
 # SEMANTICS Actors 1, S6
-@both_backends
+@every_tier
 async def test_a_reply_token_answers_from_a_later_handler() -> None:
     tokens: list[ReplyToken] = []
     answers: list[str] = []
@@ -344,7 +360,7 @@ async def test_a_reply_token_answers_from_a_later_handler() -> None:
     assert answers == ["finally"]
 
 
-@both_backends
+@every_tier
 async def test_a_token_used_twice_or_too_late_reaches_nobody_and_is_counted() -> None:
     tokens: list[ReplyToken] = []
     async with open_system() as system:
@@ -359,7 +375,7 @@ async def test_a_token_used_twice_or_too_late_reaches_nobody_and_is_counted() ->
         assert system.statistics().late_replies == 2
 
 
-@both_backends
+@every_tier
 async def test_a_claimed_question_fails_at_once_when_the_incarnation_ends() -> None:
     tokens: list[ReplyToken] = []
     async with open_system() as system:
@@ -385,7 +401,7 @@ async def test_a_claimed_question_fails_at_once_when_the_incarnation_ends() -> N
         assert failures[0] is not failures[1], "an exception raised in two tasks would mix their tracebacks"
 
 
-@both_backends
+@every_tier
 async def test_a_token_is_given_once_for_a_question() -> None:
     class Greedy(Actor):
         @on(Ask)
@@ -403,7 +419,7 @@ async def test_a_token_is_given_once_for_a_question() -> None:
 
 
 # S11: what a handler passes to the token is raised at the asker
-@both_backends
+@every_tier
 async def test_a_failed_token_raises_its_error_at_the_asker() -> None:
     class Refuser(Actor):
         @on(Ask)
@@ -433,7 +449,7 @@ class Curious(Actor):
 
 
 # SEMANTICS Actors 1, S10
-@both_backends
+@every_tier
 async def test_ask_later_brings_the_answer_or_the_error_as_a_message_with_its_key() -> None:
     answers: list[Answer] = []
     async with open_system() as system:
@@ -456,7 +472,7 @@ async def test_ask_later_brings_the_answer_or_the_error_as_a_message_with_its_ke
 
 @both_backends
 async def test_ask_later_to_a_full_mailbox_answers_that_it_is_full() -> None:
-    class Tiny(Scribe):
+    class Tiny(SlowScribe):
         mailbox = MailboxSpec(capacity=1)
 
     answers: list[Answer] = []
@@ -479,7 +495,7 @@ async def test_what_an_ended_incarnation_asked_later_is_withdrawn() -> None:
     log: list[str] = []
     async with open_system() as system:
         parent = await keeper(system)
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         scribe.tell(Wait(1))
         cell = await parent.start("curious", lambda: Curious(answers))
         cell.slot.ref.tell(Note("scribe"))
@@ -498,7 +514,7 @@ async def test_what_an_ended_incarnation_asked_later_is_withdrawn() -> None:
 @both_backends
 async def test_a_killed_actor_fails_the_question_that_it_handles() -> None:
     async with open_system() as system:
-        ref = await system.start("scribe", lambda: Scribe([]))
+        ref = await system.start("scribe", lambda: SlowScribe([]))
         failures: list[BaseException] = []
 
         async def ask() -> None:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
-from tests.runtime.cast import Ask, Note, Scribe, Wait, dead_letters, events_of
+from tests.runtime.cast import Ask, Note, Scribe, SlowScribe, Wait, dead_letters, events_of
 
 from holdfast.runtime import (
     Actor,
@@ -113,7 +113,7 @@ def test_a_method_that_hides_a_handler_without_being_one_is_refused() -> None:
 
 
 def test_async_def_is_known_when_the_class_is_made() -> None:
-    assert [Scribe.handlers[kind].waits for kind in (Note, Ask, Wait)] == [False, False, True]
+    assert [SlowScribe.handlers[kind].waits for kind in (Note, Ask, Wait)] == [False, False, True]
 
 
 class Special(Note, frozen=True):

@@ -6,7 +6,20 @@ import asyncio
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Keeper, Note, Scribe, Wait, dead_letters, events_of, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import (
+    Ask,
+    Boom,
+    Fail,
+    Keeper,
+    Note,
+    Scribe,
+    SlowScribe,
+    Wait,
+    dead_letters,
+    events_of,
+    keeper,
+)
 
 from holdfast.runtime import (
     IGNORE,
@@ -34,7 +47,6 @@ from holdfast.runtime import (
     StrayCancellation,
     TaskWedged,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, on_asyncio, settled
 
@@ -163,7 +175,7 @@ async def test_the_name_is_free_as_soon_as_the_start_has_failed() -> None:
 
 
 # S2
-@both_backends
+@every_tier
 async def test_a_start_under_a_taken_name_runs_nothing_and_harms_nobody() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -188,7 +200,7 @@ async def test_a_start_under_a_taken_name_runs_nothing_and_harms_nobody() -> Non
 async def test_mail_waits_while_the_start_hook_runs() -> None:
     log: list[str] = []
 
-    class Slow(Scribe):
+    class Slow(SlowScribe):
         async def on_start(self) -> None:  # type: ignore[override]
             await anyio.sleep(2)
             self.log.append("ready")
@@ -209,7 +221,7 @@ async def test_a_final_stop_handles_what_came_before_and_refuses_what_comes_late
     log: list[str] = []
     async with open_system() as system:
         parent = await keeper(system)
-        cell = await parent.start("scribe", lambda: Scribe(log))
+        cell = await parent.start("scribe", lambda: SlowScribe(log))
         ref = cell.slot.ref
         ref.tell(Wait(1))
         ref.tell(Note("before"))
@@ -234,7 +246,7 @@ async def test_a_stop_for_a_restart_neither_closes_nor_drains() -> None:
     log: list[str] = []
     async with open_system() as system:
         parent = await keeper(system)
-        cell = await parent.start("scribe", lambda: Scribe(log))
+        cell = await parent.start("scribe", lambda: SlowScribe(log))
         ref = cell.slot.ref
         ref.tell(Wait(1))
         ref.tell(Note("queued"))
@@ -245,7 +257,7 @@ async def test_a_stop_for_a_restart_neither_closes_nor_drains() -> None:
         assert log == ["+1", "busy", "done", "-shutdown"], "the handler in progress is the last"
         ref.tell(Note("while down"))
 
-        await parent.start("scribe", lambda: Scribe(log))
+        await parent.start("scribe", lambda: SlowScribe(log))
         await settled()
         assert log[4:] == ["+2", "queued", "joins", "while down"]
 
@@ -257,7 +269,7 @@ async def test_a_handler_runs_to_its_allowance_and_is_cancelled_then() -> None:
     async with open_system() as system:
         parent = await keeper(system)
         for seconds, allowance, expected in ((2, 5, SHUTDOWN), (9, 5, KILLED), (9, None, SHUTDOWN)):
-            cell = await parent.start("scribe", lambda: Scribe(log))
+            cell = await parent.start("scribe", lambda: SlowScribe(log))
             cell.slot.ref.tell(Wait(seconds))
             await settled()
             start = system.now()
@@ -271,7 +283,7 @@ async def test_a_handler_runs_to_its_allowance_and_is_cancelled_then() -> None:
 
 
 # R18: KILL
-@both_backends
+@every_tier
 async def test_an_allowance_of_zero_kills_without_asking() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -286,7 +298,7 @@ async def test_an_allowance_of_zero_kills_without_asking() -> None:
 
 
 # SEMANTICS Actors 3: what overtakes
-@both_backends
+@every_tier
 async def test_kill_and_a_stop_for_a_restart_overtake_the_mail() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -300,7 +312,7 @@ async def test_kill_and_a_stop_for_a_restart_overtake_the_mail() -> None:
 
 
 # R21
-@both_backends
+@every_tier
 async def test_a_child_that_ends_by_itself_while_it_is_stopped_keeps_its_own_outcome() -> None:
     async with open_system() as system:
         parent = await keeper(system)
@@ -327,7 +339,7 @@ class Finisher(Scribe):
 
 
 # S18: the hook runs for every end but a kill
-@both_backends
+@every_tier
 async def test_an_own_stop_ends_after_the_handler_with_its_outcome() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -346,7 +358,7 @@ async def test_an_own_stop_ends_after_the_handler_with_its_outcome() -> None:
 # S19
 @both_backends
 async def test_what_the_stop_hook_raises_is_the_outcome() -> None:
-    class Clumsy(Scribe):
+    class Clumsy(SlowScribe):
         async def on_stop(self, outcome: Outcome) -> None:
             raise KeyError("in the stop hook")
 
@@ -424,7 +436,7 @@ async def test_a_task_that_shields_itself_is_wedged_reported_and_pins_nobody() -
         with pytest.raises(StartFailed, match="wedged task of keeper/stubborn still holds it") as caught:
             await parent.open("stubborn", lambda: Stubborn([]), exclusive=("port 80",)).start()
         assert isinstance(caught.value.reason, ResourceHeld)
-        successor = await parent.start("stubborn", lambda: Scribe([]))
+        successor = await parent.start("stubborn", lambda: SlowScribe([]))
         assert await successor.slot.ref.ask(Ask("served")) == "served"
         cell.request_stop(final=True)
         assert await successor.slot.ref.ask(Ask("still")) == "still", "the old one has no say in the slot"
@@ -532,7 +544,7 @@ async def test_only_the_task_that_is_wedged_is_reported_as_such() -> None:
 
 
 # R23
-@both_backends
+@every_tier
 async def test_a_parent_that_ends_for_any_reason_leaves_no_running_child() -> None:
     async with open_system() as system:
         parent = await keeper(system)
@@ -593,7 +605,7 @@ class Brood(Scribe):
             self.context.spawn(self._goes_on)
 
 
-@both_backends
+@every_tier
 async def test_an_exception_in_a_child_task_is_the_actors_crash() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -612,7 +624,7 @@ async def test_an_exception_in_a_child_task_is_the_actors_crash() -> None:
         assert system.tasks == 1
 
 
-@both_backends
+@every_tier
 async def test_a_child_task_whose_clean_up_fails_is_not_silent() -> None:
     async with open_system() as system:
         parent = await keeper(system)
@@ -634,7 +646,7 @@ async def test_a_child_task_whose_clean_up_fails_is_not_silent() -> None:
 
 
 # trap 11
-@both_backends
+@every_tier
 async def test_no_child_task_outlives_its_actor_not_even_one_spawned_by_a_clean_up() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -673,7 +685,7 @@ async def test_a_cancelled_child_task_frees_its_key_at_once_and_harms_nobody() -
 
 
 # SEMANTICS Actors 2: what a child task delivers is for its own incarnation
-@both_backends
+@every_tier
 async def test_a_result_delivered_to_a_dead_incarnation_is_dropped_and_counted() -> None:
     actors: list[Scribe] = []
     log: list[str] = []
@@ -700,7 +712,7 @@ async def test_a_result_delivered_to_a_dead_incarnation_is_dropped_and_counted()
 
 
 # S22
-@both_backends
+@every_tier
 async def test_suspend_holds_the_mail_back_and_resume_lets_it_go_each_twice_is_once() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -721,7 +733,7 @@ async def test_suspend_holds_the_mail_back_and_resume_lets_it_go_each_twice_is_o
         assert log == ["+1", "waits"]
 
 
-@both_backends
+@every_tier
 async def test_a_suspended_actor_is_stopped_like_any_other() -> None:
     for final in (True, False):
         log: list[str] = []
@@ -741,13 +753,17 @@ class Drainer(Scribe):
         self.log.append("drained")
 
 
+class SlowDrainer(Drainer, SlowScribe):
+    """The same, able to be busy."""
+
+
 # SEMANTICS Supervision 7
 @both_backends
 async def test_a_drain_finishes_the_handler_writes_out_and_holds_the_mail() -> None:
     log: list[str] = []
     async with open_system() as system:
         parent = await keeper(system)
-        cell = await parent.start("drainer", lambda: Drainer(log))
+        cell = await parent.start("drainer", lambda: SlowDrainer(log))
         cell.slot.ref.tell(Wait(1))
         cell.slot.ref.tell(Note("queued"))
         await settled()
@@ -759,7 +775,7 @@ async def test_a_drain_finishes_the_handler_writes_out_and_holds_the_mail() -> N
         await cell.drain()
         assert log == ["+1", "busy", "done", "drained"]
         await cell.stop(5, final=False)
-        await parent.start("drainer", lambda: Drainer(log))
+        await parent.start("drainer", lambda: SlowDrainer(log))
         await settled()
         assert log[4:] == ["-shutdown", "+2", "queued"]
 
@@ -823,7 +839,7 @@ async def stray() -> BaseException:
 async def test_a_cancellation_that_nobody_requested_is_a_crash_and_no_sibling_is_touched() -> None:
     async with open_system() as system:
         parent = await keeper(system)
-        sibling = await parent.start("sibling", lambda: Scribe([]))
+        sibling = await parent.start("sibling", lambda: SlowScribe([]))
         for message in (Wait(0), Note("beside")):
             cell = await parent.start("strayed", lambda: Strayed([]))
             cell.slot.ref.tell(message)
@@ -836,12 +852,12 @@ async def test_a_cancellation_that_nobody_requested_is_a_crash_and_no_sibling_is
 # trap 7: three bodies that are cancelled
 @both_backends
 async def test_what_was_requested_decides_and_never_the_type_of_the_exception() -> None:
-    class Polite(Scribe):
+    class Polite(SlowScribe):
         @on(Wait)
         async def wait(self, message: Wait) -> None:
             await anyio.sleep(message.seconds)
 
-    class Rude(Scribe):
+    class Rude(SlowScribe):
         @on(Wait)
         async def wait(self, message: Wait) -> None:
             try:
@@ -849,7 +865,7 @@ async def test_what_was_requested_decides_and_never_the_type_of_the_exception() 
             finally:
                 raise KeyError("in a finally")
 
-    class Deaf(Scribe):
+    class Deaf(SlowScribe):
         @on(Wait)
         async def wait(self, message: Wait) -> None:
             try:
@@ -871,7 +887,7 @@ async def test_what_was_requested_decides_and_never_the_type_of_the_exception() 
             assert len(reports) == (kind is Rude)
 
 
-@both_backends
+@every_tier
 async def test_the_events_of_a_life_are_published_in_order() -> None:
     async with open_system() as system:
         parent = await keeper(system)
@@ -888,7 +904,7 @@ async def test_the_events_of_a_life_are_published_in_order() -> None:
 
 
 # SEMANTICS Supervision 9: the flight recorder is bounded, and so is what a report tells of it
-@both_backends
+@every_tier
 async def test_reports_do_not_grow_with_the_crashes_before_them() -> None:
     sizes: list[int] = []
     async with open_system() as system:
@@ -913,7 +929,7 @@ async def test_a_task_cancelled_by_a_stranger_is_a_crash_of_that_actor_alone() -
     class Slow(Scribe):
         async def on_stop(self, outcome: Outcome) -> None:
             await anyio.sleep(1)
-            await super().on_stop(outcome)
+            super().on_stop(outcome)
 
         @on(Note)
         def note(self, message: Note) -> None:
@@ -952,4 +968,4 @@ async def test_a_task_cancelled_by_a_stranger_is_a_crash_of_that_actor_alone() -
                 assert isinstance(outcome, Crash), moment
                 assert isinstance(outcome.exception, StrayCancellation), moment
         assert await sibling.slot.ref.ask(Ask("unharmed")) == "unharmed"
-        assert system.tasks == 2
+        assert system.tasks == 1

@@ -8,9 +8,10 @@ import anyio
 import pytest
 import sniffio
 import trio
-from tests.runtime.cast import Note, Scribe, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Note, Scribe, SlowScribe, keeper
 
-from holdfast.runtime import SHUTDOWN, on, open_system
+from holdfast.runtime import SHUTDOWN, on
 from holdfast.runtime.testing import both_backends, settled
 
 
@@ -31,7 +32,7 @@ class Tidy(Scribe):
 
 
 # Beyond OTP 10: an actor's own child tasks end with it
-@both_backends
+@every_tier
 async def test_an_actor_is_gone_only_when_the_clean_up_of_its_child_tasks_is_done() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -50,7 +51,7 @@ async def test_an_actor_is_gone_only_when_the_clean_up_of_its_child_tasks_is_don
 # SEMANTICS Actors 7: child tasks are cancelled at once when the actor stops, before its stop hook
 @both_backends
 async def test_a_child_task_is_cancelled_at_once_when_its_actor_stops() -> None:
-    class Watching(Scribe):
+    class Watching(SlowScribe):
         @on(Note)
         def begin(self, message: Note) -> None:
             self.context.spawn(self._work)
@@ -76,11 +77,11 @@ async def test_a_child_task_is_cancelled_at_once_when_its_actor_stops() -> None:
         assert log == ["+1", "cancelled", "-shutdown"]
 
 
-# SEMANTICS Actors 12: one tier; every task is named by its actor's path
+# SEMANTICS Actors 12: every task is named by its actor's path
 @both_backends
 async def test_every_actor_and_every_child_task_is_a_task_named_by_its_actors_path() -> None:
     log: list[str] = []
-    async with open_system() as system:
+    async with open_system(tasks_only=True) as system:
         parent = await keeper(system)
         cell = await parent.start("tidy", lambda: Tidy(log))
         cell.slot.ref.tell(Note("begin"))

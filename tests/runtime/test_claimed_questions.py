@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from tests.runtime.both_tiers import open_system
 
-from holdfast.runtime import Actor, AskCycle, Ref, ReplyToken, Request, on, open_system
+from holdfast.runtime import Actor, AskCycle, Ref, ReplyToken, Request, on
 from holdfast.runtime.testing import both_backends, settled
 
 

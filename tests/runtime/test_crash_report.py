@@ -5,9 +5,10 @@ from __future__ import annotations
 import traceback
 
 import pytest
+from tests.runtime.both_tiers import every_tier, open_system
 from tests.runtime.cast import Boom, Fail, Note, Scribe, events_of, keeper
 
-from holdfast.runtime import CrashReported, Event, Outcome, open_system
+from holdfast.runtime import CrashReported, Event, Outcome
 from holdfast.runtime.registry import Slot
 from holdfast.runtime.testing import both_backends, settled
 
@@ -40,7 +41,7 @@ async def crash_times(times: int) -> tuple[list[CrashReported], Slot]:
 
 
 # Supervision 9: path, incarnation, message type, exception, last events
-@both_backends
+@every_tier
 async def test_a_report_tells_who_over_what_why_and_what_came_before() -> None:
     reports, _slot = await crash_times(3)
 
@@ -65,7 +66,7 @@ async def test_a_report_tells_who_over_what_why_and_what_came_before() -> None:
     assert str(reports[-1]) == "keeper/scribe (incarnation 3) crashed over Fail: Boom: told to"
 
 
-@both_backends
+@every_tier
 async def test_the_recorder_keeps_reports_without_what_these_tell_of_the_ones_before() -> None:
     reports, slot = await crash_times(5)
 
@@ -73,7 +74,7 @@ async def test_the_recorder_keeps_reports_without_what_these_tell_of_the_ones_be
     assert all(not report.past for report in reports_in(tuple(slot.recorder or ())))
 
 
-@both_backends
+@every_tier
 async def test_no_text_is_made_of_a_crash_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("text was made")

@@ -9,7 +9,8 @@ import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
-from tests.runtime.cast import Ask, Forward, Keeper, Note, Relay, Scribe, Wait
+from tests.runtime.both_tiers import open_system
+from tests.runtime.cast import Ask, Forward, Keeper, Note, Relay, SlowScribe, Wait
 
 from holdfast.runtime import (
     Actor,
@@ -21,7 +22,6 @@ from holdfast.runtime import (
     Message,
     Request,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, run, settled
 from holdfast.runtime.testing.harness import BACKENDS
@@ -240,7 +240,7 @@ async def test_waiting_for_a_cell_from_outside_is_no_wait_of_its_parent() -> Non
 # SEMANTICS Actors 4: a send that waits joins the graph
 @both_backends
 async def test_a_circle_that_a_waiting_send_would_close_is_refused() -> None:
-    class Tiny(Scribe):
+    class Tiny(SlowScribe):
         mailbox = MailboxSpec(capacity=1)
 
         @on(Forward)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.runtime.both_tiers import every_tier, open_system
 from tests.runtime.cast import Boom
 
-from holdfast.runtime import NORMAL, Actor, Message, Outcome, on, open_system
+from holdfast.runtime import NORMAL, Actor, Message, Outcome, on
 from holdfast.runtime.cell import Cell
 from holdfast.runtime.messages import Ended
-from holdfast.runtime.testing import both_backends, settled
+from holdfast.runtime.testing import settled
 
 Listener = Callable[[str, Outcome], bool]
 
@@ -76,7 +77,7 @@ class Family:
         return self.cells["top/x"]
 
 
-@both_backends
+@every_tier
 @pytest.mark.parametrize("taken_over", [False, True])
 async def test_a_failure_is_told_from_the_top_down_until_somebody_takes_it_over(taken_over: bool) -> None:
     # S-B6
@@ -93,7 +94,7 @@ async def test_a_failure_is_told_from_the_top_down_until_somebody_takes_it_over(
         assert family.heard == ([] if taken_over else ["top/x/x"])
 
 
-@both_backends
+@every_tier
 async def test_what_was_asked_for_and_what_is_orderly_is_no_failure() -> None:
     # S-B6: only what fails by itself counts
     family = Family({"top": True})
@@ -112,7 +113,7 @@ async def test_what_was_asked_for_and_what_is_orderly_is_no_failure() -> None:
         assert (family.told, family.heard) == ([], ["top/x/x"])
 
 
-@both_backends
+@every_tier
 async def test_children_that_end_with_their_supervisor_are_no_failures() -> None:
     family = Family({"top": True})
     async with open_system() as system:

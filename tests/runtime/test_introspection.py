@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Fail, Note, Scribe, Wait, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Ask, Fail, Note, Scribe, SlowScribe, Wait, keeper
 
 from holdfast.runtime import (
     Actor,
@@ -16,7 +17,6 @@ from holdfast.runtime import (
     InvalidTimeout,
     NoSuchActor,
     Request,
-    open_system,
 )
 from holdfast.runtime import on as handles
 from holdfast.runtime.testing import both_backends, settled
@@ -33,7 +33,7 @@ async def test_a_path_that_nobody_has_named_is_refused_and_leaves_no_trace() -> 
         assert system.statistics().slots == slots
 
 
-@both_backends
+@every_tier
 async def test_what_does_not_run_cannot_be_suspended() -> None:
     async with open_system() as system:
         scribe = await system.start("scribe", lambda: Scribe([]))
@@ -50,7 +50,7 @@ async def test_what_does_not_run_cannot_be_suspended() -> None:
 async def test_suspend_returns_when_the_present_handler_is_over() -> None:
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         scribe.tell(Wait(3.0))
         scribe.tell(Note("next"))
         await settled()
@@ -66,7 +66,7 @@ async def test_suspend_returns_when_the_present_handler_is_over() -> None:
 async def test_an_actor_too_busy_to_be_suspended_is_suspended_when_its_handler_is_over() -> None:
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         scribe.tell(Wait(3.0))
         scribe.tell(Note("next"))
         await settled()
@@ -84,7 +84,7 @@ async def test_an_actor_too_busy_to_be_suspended_is_suspended_when_its_handler_i
 @both_backends
 async def test_an_incarnation_that_ends_first_fails_the_request_at_once() -> None:
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         scribe.tell(Wait(3.0))
         await settled()
         failed: list[HoldfastError] = []
@@ -106,7 +106,7 @@ async def test_an_incarnation_that_ends_first_fails_the_request_at_once() -> Non
         assert system.now() < 10.0
 
 
-@both_backends
+@every_tier
 async def test_a_successor_is_not_suspended() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -125,7 +125,7 @@ async def test_a_successor_is_not_suspended() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), True, "soon"])
-@both_backends
+@every_tier
 async def test_a_time_limit_that_is_none_is_refused_and_nothing_is_done(timeout: float) -> None:
     async with open_system() as system:
         scribe = await system.start("scribe", lambda: Scribe([]))
@@ -152,7 +152,7 @@ class Navel(Actor):
         return "went on"
 
 
-@both_backends
+@every_tier
 async def test_an_actor_that_inspects_itself_from_a_handler_is_refused_at_once() -> None:
     async with open_system() as system:
         navel = await system.start("navel", Navel)
@@ -177,7 +177,7 @@ class Counter(Actor):
         return str(self.count)
 
 
-@both_backends
+@every_tier
 async def test_an_actor_without_a_task_is_suspended_shown_observed_and_stopped_like_any_other() -> None:
     # S17, S21, S22, S23, S-A12
     async with open_system() as system:

@@ -6,7 +6,8 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.cast import Ask, Fail, Note, Scribe, Wait, dead_letters, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Ask, Fail, Note, Scribe, SlowScribe, Wait, dead_letters, keeper
 
 from holdfast.runtime import (
     Actor,
@@ -17,7 +18,6 @@ from holdfast.runtime import (
     MailboxSpec,
     SendTimeout,
     on,
-    open_system,
 )
 from holdfast.runtime.mailbox import Mailbox, Notice, Policy
 from holdfast.runtime.testing import both_backends, settled
@@ -27,12 +27,20 @@ class Small(Scribe):
     mailbox = MailboxSpec(capacity=4)
 
 
+class SlowSmall(Small, SlowScribe):
+    """The same, able to be busy."""
+
+
 class Picky(Scribe):
     mailbox = MailboxSpec(capacity=2, policy="reject")
 
 
 class Forgetful(Scribe):
     mailbox = MailboxSpec(capacity=2, policy="drop_oldest")
+
+
+class SlowForgetful(Forgetful, SlowScribe):
+    """The same, able to be busy."""
 
 
 class Closed(Scribe):
@@ -58,7 +66,7 @@ def test_an_unknown_policy_is_refused_with_the_known_ones() -> None:
 
 
 # SEMANTICS Actors 4
-@both_backends
+@every_tier
 async def test_tell_on_a_full_mailbox_raises_and_loses_nothing_that_was_accepted() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -74,7 +82,7 @@ async def test_tell_on_a_full_mailbox_raises_and_loses_nothing_that_was_accepted
         assert ref.slot.mailbox.refused == 1
 
 
-@both_backends
+@every_tier
 async def test_reject_refuses_send_and_ask_at_once_too() -> None:
     async with open_system() as system:
         ref = await system.start("picky", lambda: Picky([]))
@@ -88,7 +96,7 @@ async def test_reject_refuses_send_and_ask_at_once_too() -> None:
 
 
 # SEMANTICS Actors 4, 10
-@both_backends
+@every_tier
 async def test_what_a_full_mailbox_drops_is_a_dead_letter_and_counted() -> None:
     old, new = list[str](), list[str]()
     async with open_system() as system:
@@ -114,7 +122,7 @@ async def test_what_a_full_mailbox_drops_is_a_dead_letter_and_counted() -> None:
 @both_backends
 async def test_an_ask_that_is_dropped_fails_at_once_with_the_full_mailbox() -> None:
     async with open_system() as system:
-        forgetful = await system.start("forgetful", lambda: Forgetful([]))
+        forgetful = await system.start("forgetful", lambda: SlowForgetful([]))
         forgetful.tell(Wait(1))
         await settled()
         failures: list[BaseException] = []
@@ -141,7 +149,7 @@ async def test_an_ask_that_is_dropped_fails_at_once_with_the_full_mailbox() -> N
 async def test_send_waits_for_room_and_is_served_first_come_first_served() -> None:
     log: list[str] = []
     async with open_system() as system:
-        ref = await system.start("small", lambda: Small(log))
+        ref = await system.start("small", lambda: SlowSmall(log))
         ref.tell(Wait(1))
         await settled()
 
@@ -160,7 +168,7 @@ async def test_send_waits_for_room_and_is_served_first_come_first_served() -> No
 # SEMANTICS Actors 4: woken in bulk
 @both_backends
 async def test_senders_are_let_in_together_once_the_mailbox_is_half_empty() -> None:
-    class Eight(Scribe):
+    class Eight(SlowScribe):
         mailbox = MailboxSpec(capacity=8)
 
     log: list[str] = []
@@ -188,7 +196,7 @@ async def test_senders_are_let_in_together_once_the_mailbox_is_half_empty() -> N
 async def test_a_cancelled_sender_has_sent_nothing_and_passes_its_room_on() -> None:
     log: list[str] = []
     async with open_system() as system:
-        ref = await system.start("small", lambda: Small(log))
+        ref = await system.start("small", lambda: SlowSmall(log))
         ref.tell(Wait(1))
         await settled()
         for n in range(4):
@@ -213,7 +221,7 @@ async def test_a_cancelled_sender_has_sent_nothing_and_passes_its_room_on() -> N
 @both_backends
 async def test_a_send_finds_the_room_that_comes_free_while_a_batch_of_slow_handlers_runs() -> None:
     async with open_system() as system:
-        ref = await system.start("small", lambda: Small([]))
+        ref = await system.start("small", lambda: SlowSmall([]))
         for _ in range(4):
             ref.tell(Wait(2))
         start = system.now()
@@ -227,7 +235,7 @@ async def test_a_send_finds_the_room_that_comes_free_while_a_batch_of_slow_handl
 async def test_a_send_gives_up_when_no_room_came_in_time() -> None:
     log: list[str] = []
     async with open_system() as system:
-        ref = await system.start("small", lambda: Small(log))
+        ref = await system.start("small", lambda: SlowSmall(log))
         ref.tell(Wait(10))
         await settled()
         for _ in range(4):
@@ -260,7 +268,7 @@ async def test_a_send_waits_no_longer_than_the_question_being_handled_may_take()
 
     waited: list[float] = []
     async with open_system() as system:
-        small = await system.start("small", lambda: Small([]))
+        small = await system.start("small", lambda: SlowSmall([]))
         sender = await system.start("sender", Sender)
         small.tell(Wait(100))
         await settled()
@@ -279,7 +287,7 @@ async def test_a_send_waits_no_longer_than_the_question_being_handled_may_take()
 async def test_a_mailbox_that_closes_under_waiting_senders_refuses_them_at_once() -> None:
     failures: list[BaseException] = []
     async with open_system() as system:
-        ref = await system.start("small", lambda: Small([]))
+        ref = await system.start("small", lambda: SlowSmall([]))
         ref.tell(Wait(3))
         await settled()
         for _ in range(4):
@@ -309,7 +317,7 @@ async def test_a_mailbox_that_closes_under_waiting_senders_refuses_them_at_once(
             assert not cell.ended, "they need not wait for the drain"
 
 
-@both_backends
+@every_tier
 async def test_waiting_senders_are_let_in_by_the_successor() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -331,7 +339,7 @@ async def test_waiting_senders_are_let_in_by_the_successor() -> None:
         assert log == ["+1", "-crash(Boom: told to)", "+2", "0", "1", "2", "3"]
 
 
-@both_backends
+@every_tier
 async def test_a_tell_to_oneself_in_a_loop_does_not_starve_others() -> None:
     class Spinner(Actor):
         @on(Note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.runtime.both_tiers import every_tier, open_system
 from tests.runtime.cast import Ask, Fail, Forward, Note, Relay, Scribe, events_of, keeper
 
 from holdfast.runtime import (
@@ -16,7 +17,6 @@ from holdfast.runtime import (
     ReplyToken,
     Request,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, settled
 
@@ -34,7 +34,7 @@ class Gate(Actor):
         return f"token={message.password}"
 
 
-@both_backends
+@every_tier
 async def test_a_trace_tells_no_contents_unless_asked_and_then_redacted() -> None:
     traced: list[Observed] = []
     whole: list[Observed] = []
@@ -56,7 +56,7 @@ async def test_a_trace_tells_no_contents_unless_asked_and_then_redacted() -> Non
         assert CANARY not in repr((whole, [str(entry) for entry in whole]))
 
 
-@both_backends
+@every_tier
 async def test_an_observer_that_raises_is_removed_with_an_event_and_the_actor_goes_on() -> None:
     def broken(_entry: Observed) -> None:
         raise ValueError("no more")
@@ -77,7 +77,7 @@ async def test_an_observer_that_raises_is_removed_with_an_event_and_the_actor_go
         assert scribe.slot.tap is None, "and nothing is paid any more"
 
 
-@both_backends
+@every_tier
 async def test_a_subtree_is_traced_with_the_actors_that_come_later_and_after_restarts() -> None:
     traced: list[Observed] = []
     async with open_system() as system:
@@ -134,7 +134,7 @@ class Slow(Actor):
         self.token.reply("at last")
 
 
-@both_backends
+@every_tier
 async def test_an_answer_given_later_is_told_when_it_is_given() -> None:
     traced: list[Observed] = []
     async with open_system() as system:
@@ -164,7 +164,7 @@ class Asker(Actor):
         self.context.ask_later(self.context.system.ref(self.path), Later(), key="later")
 
 
-@both_backends
+@every_tier
 async def test_the_flight_recorder_tells_single_messages_only_while_the_actor_is_observed() -> None:
     # Supervision 9
     async with open_system() as system:
@@ -199,7 +199,7 @@ async def test_an_ask_through_observed_actors_is_answered_as_ever() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, 10_001])
-@both_backends
+@every_tier
 async def test_a_log_without_a_sane_bound_is_refused(size: int) -> None:
     async with open_system() as system:
         scribe = await system.start("scribe", lambda: Scribe([]))

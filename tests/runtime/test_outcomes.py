@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Boom, Keeper, Note, Scribe, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Boom, Keeper, Note, Scribe, SlowScribe, keeper
 
 from holdfast.runtime import (
     KILLED,
@@ -18,7 +19,6 @@ from holdfast.runtime import (
     Outcome,
     Shutdown,
     on,
-    open_system,
 )
 from holdfast.runtime.outcomes import is_orderly, unwrap
 from holdfast.runtime.testing import both_backends, on_trio, settled
@@ -142,7 +142,7 @@ async def end_by(fatal: BaseException, *, nursery: bool) -> None:
 
 # Outcomes: KeyboardInterrupt, SystemExit and MemoryError stop the runtime
 @each_fatal
-@both_backends
+@every_tier
 async def test_what_is_fatal_ends_the_system_in_order_and_is_raised_from_it(fatal: BaseException) -> None:
     await end_by(fatal, nursery=False)
 
@@ -156,7 +156,7 @@ async def test_what_is_fatal_is_found_inside_groups_too(fatal: BaseException) ->
 
 @both_backends
 async def test_what_is_fatal_in_a_child_task_does_not_wait_for_the_handler() -> None:
-    class Busy(Scribe):
+    class Busy(SlowScribe):
         @on(Note)
         async def note(self, message: Note) -> None:  # type: ignore[override]
             self.context.spawn(self._exit)
@@ -192,7 +192,7 @@ async def test_what_is_fatal_is_raised_whatever_the_body_makes_of_its_cancellati
     assert isinstance(caught.value.__context__, ValueError)
 
 
-@both_backends
+@every_tier
 async def test_what_is_fatal_in_a_start_hook_or_a_factory_ends_the_system() -> None:
     class Exits(Scribe):
         def on_start(self) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Keeper, Note, Scribe, Wait, dead_letters, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Ask, Boom, Fail, Keeper, Note, Scribe, SlowScribe, Wait, dead_letters, keeper
 
 from holdfast.runtime import (
     Actor,
@@ -25,7 +26,6 @@ from holdfast.runtime import (
     Message,
     Ref,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, settled
 
@@ -76,7 +76,7 @@ async def restart(stage: Stage) -> Ref:
 
 # What survives what: queued mail of a slot is kept; SEMANTICS Actors 3, 5
 @each_end
-@both_backends
+@every_tier
 async def test_queued_mail_is_kept_in_order_and_later_mail_joins_it(end: End) -> None:
     async with open_system() as system:
         stage = Stage(await keeper(system), [], [])
@@ -102,7 +102,7 @@ async def test_queued_mail_is_kept_in_order_and_later_mail_joins_it(end: End) ->
 
 # SEMANTICS Actors 5: the other choice
 @each_end
-@both_backends
+@every_tier
 async def test_a_mailbox_that_belongs_to_a_connection_is_discarded_and_that_is_said(end: End) -> None:
     class Connected(Scribe):
         mailbox = MailboxSpec(on_restart="discard")
@@ -148,6 +148,7 @@ async def test_a_mailbox_that_belongs_to_a_connection_is_discarded_and_that_is_s
 async def test_the_message_in_flight_is_a_dead_letter_and_not_handled_again() -> None:
     async with open_system() as system:
         stage = Stage(await keeper(system), [], [])
+        stage.kind = SlowScribe
         ref = await stage.begin()
         with dead_letters(system) as dead:
             await stage.crash()
@@ -171,7 +172,7 @@ async def test_the_message_in_flight_is_a_dead_letter_and_not_handled_again() ->
 @each_end
 @both_backends
 async def test_a_queued_question_is_answered_by_the_successor_and_one_in_flight_fails(end: End) -> None:
-    class Slow(Scribe):
+    class Slow(SlowScribe):
         @on(Wait)
         async def wait(self, message: Wait) -> None:
             await anyio.sleep(message.seconds)
@@ -209,7 +210,7 @@ async def test_a_queued_question_is_answered_by_the_successor_and_one_in_flight_
 
 # What survives what: refs, watches, event subscriptions of embedders
 @each_end
-@both_backends
+@every_tier
 async def test_refs_watches_and_subscriptions_of_embedders_are_kept(end: End) -> None:
     told: list[Down] = []
     async with open_system() as system:
@@ -230,7 +231,7 @@ async def test_refs_watches_and_subscriptions_of_embedders_are_kept(end: End) ->
 
 # What survives what: timers are lost
 @each_end
-@both_backends
+@every_tier
 async def test_timers_are_lost_and_the_successor_sets_its_own(end: End) -> None:
     class Ticking(Scribe):
         def on_start(self) -> None:
@@ -253,7 +254,7 @@ async def test_timers_are_lost_and_the_successor_sets_its_own(end: End) -> None:
 
 
 # SEMANTICS Actors 2: the slot ends with the spec
-@both_backends
+@every_tier
 async def test_the_end_of_a_parent_for_good_ends_the_waiting_of_everyone_below() -> None:
     async with open_system() as system:
         stage = Stage(await keeper(system), [], [])
@@ -280,7 +281,7 @@ async def test_the_end_of_a_parent_for_good_ends_the_waiting_of_everyone_below()
 # trap 17
 @both_backends
 async def test_nothing_is_retained_over_many_crashes() -> None:
-    class Heavy(Scribe):
+    class Heavy(SlowScribe):
         def __init__(self, log: list[str]) -> None:
             super().__init__(log)
             actors.add(self)
@@ -315,7 +316,7 @@ async def test_nothing_is_retained_over_many_crashes() -> None:
 
         for _ in range(30):
             await cycle()
-        await parent.start("heavy", lambda: Scribe([]))
+        await parent.start("heavy", lambda: SlowScribe([]))
         await settled()
         assert len(parent.ended) == 30
         parent.ended.clear()
@@ -330,7 +331,7 @@ async def test_nothing_is_retained_over_many_crashes() -> None:
 
 
 # trap 17: by reference counts alone
-@both_backends
+@every_tier
 async def test_a_failed_ask_leaves_no_circle_of_references() -> None:
     class Refuser(Actor):
         @on(Ask)
@@ -358,7 +359,7 @@ class Swallow(Message, frozen=True):
     """Crash, with something heavy in the frame."""
 
 
-@both_backends
+@every_tier
 async def test_the_latest_crash_is_kept_only_until_a_successor_runs() -> None:
     async with open_system() as system:
         parent = await keeper(system)

@@ -7,7 +7,8 @@ from collections import deque
 
 import anyio
 import pytest
-from tests.runtime.cast import Boom, Fail, Scribe, Wait, events_of
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Boom, Fail, Scribe, SlowScribe, Wait, events_of
 
 from holdfast.runtime import (
     REDACTED,
@@ -18,7 +19,6 @@ from holdfast.runtime import (
     InspectionTimeout,
     Secret,
     on,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, on_trio, settled
 
@@ -40,7 +40,7 @@ class Vault(Actor):
         raise Boom(f"the server said password={CANARY}")
 
 
-@both_backends
+@every_tier
 async def test_secrets_are_masked_by_type_by_name_and_by_look_at_any_depth() -> None:
     # S20
     async with open_system() as system:
@@ -65,7 +65,7 @@ class Careless(Vault):
         return {"all": vars(self), "secret": CANARY}
 
 
-@both_backends
+@every_tier
 async def test_a_crash_report_shows_no_secret_of_the_state_nor_of_the_exception() -> None:
     # S20
     async with open_system() as system:
@@ -82,7 +82,7 @@ async def test_a_crash_report_shows_no_secret_of_the_state_nor_of_the_exception(
     assert CANARY not in repr(recorded)
 
 
-@both_backends
+@every_tier
 async def test_a_crash_report_shows_nothing_of_a_class_that_did_not_say_what_may_be_shown() -> None:
     # S20
     async with open_system() as system:
@@ -103,7 +103,7 @@ class Chained(Actor):
             raise RuntimeError("could not log in") from error
 
 
-@both_backends
+@every_tier
 async def test_the_cause_of_a_crash_shows_no_secret_either() -> None:
     async with open_system() as system:
         chained = await system.start("chained", Chained)
@@ -120,7 +120,7 @@ class Broken(Vault):
         raise Boom(CANARY)
 
 
-@both_backends
+@every_tier
 async def test_a_hook_that_raises_shows_nothing_in_place_of_what_it_meant_to_hide() -> None:
     # S20
     async with open_system() as system:
@@ -176,7 +176,7 @@ class Slotted(Actor):
         return self.plain + self.__hidden + self.more
 
 
-@both_backends
+@every_tier
 async def test_attributes_in_slots_are_state_like_any_other() -> None:
     # S21
     made: list[Slotted] = []
@@ -205,7 +205,7 @@ async def test_a_busy_actor_is_waited_for_and_then_given_up_with_its_state_uncha
         return state
 
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         scribe.tell(Wait(3.0))
         await settled()
 
@@ -222,7 +222,7 @@ async def test_a_busy_actor_is_waited_for_and_then_given_up_with_its_state_uncha
 async def test_the_state_is_never_seen_in_the_middle_of_a_handler() -> None:
     # S21
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         scribe.tell(Wait(3.0))
         await settled()
 
@@ -230,7 +230,7 @@ async def test_the_state_is_never_seen_in_the_middle_of_a_handler() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, [("total", 1)], {1: 2}, {"not a name": 1}, {"context": None}])
-@both_backends
+@every_tier
 async def test_what_is_no_state_is_refused_and_changes_nothing(wrong: object) -> None:
     # S21
     async with open_system() as system:
@@ -242,7 +242,7 @@ async def test_what_is_no_state_is_refused_and_changes_nothing(wrong: object) ->
         assert await system.inspect(scribe).get_state() == {"log": ["+1"], "downs": []}
 
 
-@both_backends
+@every_tier
 async def test_what_was_not_changed_stays_the_object_that_others_hold() -> None:
     # S21
     log: list[str] = []
@@ -257,7 +257,7 @@ async def test_what_was_not_changed_stays_the_object_that_others_hold() -> None:
         assert await inspection.get_state() == {"log": ["+1", "seen"], "downs": "deque([1], maxlen=2)"}
 
 
-@both_backends
+@every_tier
 async def test_an_attribute_that_the_new_state_leaves_out_is_gone() -> None:
     # S21
     async with open_system() as system:

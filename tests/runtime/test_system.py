@@ -6,7 +6,8 @@ from contextlib import nullcontext
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, Wait, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, SlowScribe, Wait, keeper
 
 from holdfast.runtime import (
     Actor,
@@ -17,7 +18,6 @@ from holdfast.runtime import (
     StartFailed,
     StopDeadlineExceeded,
     SystemClosed,
-    open_system,
 )
 from holdfast.runtime.testing import both_backends, settled
 
@@ -60,7 +60,7 @@ async def test_an_actor_in_a_handler_is_not_interrupted_by_a_cancellation_from_o
     log: list[str] = []
     with anyio.move_on_after(1):
         async with open_system() as system:
-            ref = await system.start("scribe", lambda: Scribe(log))
+            ref = await system.start("scribe", lambda: SlowScribe(log))
             ref.tell(Wait(5))
             await anyio.sleep_forever()
     assert log == ["+1", "busy", "done", "-shutdown"]
@@ -124,7 +124,7 @@ async def test_a_wedged_system_can_end_the_process() -> None:
     assert statuses == [70]
 
 
-@both_backends
+@every_tier
 async def test_a_closed_system_refuses_starts_and_mail() -> None:
     async with open_system("mine") as system:
         ref = await system.start("scribe", lambda: Scribe([]))
@@ -149,7 +149,7 @@ async def test_a_path_that_is_none_is_refused(name: str) -> None:
         assert len(system.registry) == 0
 
 
-@both_backends
+@every_tier
 async def test_the_end_of_an_actor_at_the_top_can_be_waited_for() -> None:
     async with open_system() as system:
         with pytest.raises(ActorGone, match="never started"):
@@ -168,7 +168,7 @@ async def test_the_end_of_an_actor_at_the_top_can_be_waited_for() -> None:
         assert [str(outcome) for outcome in outcomes] == ["crash(Boom: told to)"] * 2
 
 
-@both_backends
+@every_tier
 async def test_a_name_at_the_top_is_free_again_after_its_actor_has_ended() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -195,7 +195,7 @@ async def test_a_cancelled_start_leaves_nothing_running() -> None:
 
 @both_backends
 async def test_statistics_count_what_there_is() -> None:
-    async with open_system() as system:
+    async with open_system(tasks_only=True) as system:
         parent = await keeper(system)
         await parent.start("scribe", lambda: Scribe([]))
         snapshot = system.statistics()
@@ -203,7 +203,7 @@ async def test_statistics_count_what_there_is() -> None:
 
 
 # SEMANTICS Actors 2
-@both_backends
+@every_tier
 async def test_a_ref_is_the_same_however_it_was_come_by() -> None:
     async with open_system() as system:
         early = system.ref("scribe")
@@ -216,7 +216,7 @@ async def test_a_ref_is_the_same_however_it_was_come_by() -> None:
 
 
 # KERNEL: a failure that gets past an actor's boundary ends the system in order, never every actor at once
-@both_backends
+@every_tier
 async def test_a_failure_of_the_kernel_itself_is_an_ordered_stop() -> None:
     log: list[str] = []
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Note, Relay, Scribe, dead_letters
+from tests.runtime.cast import Ask, Boom, Fail, Note, Relay, SlowScribe, dead_letters
 
 from holdfast.runtime import (
     Actor,
@@ -63,7 +63,7 @@ def test_plain_handlers_and_hooks_need_no_task() -> None:  # S-A12
 
 def test_one_async_handler_or_hook_makes_it_a_task() -> None:  # S-A12
     assert not Relay.taskless  # a handler
-    assert not Scribe.taskless
+    assert not SlowScribe.taskless
 
     class Starts(Plain):
         async def on_start(self) -> None: ...
@@ -90,6 +90,10 @@ async def test_task_less_actors_are_no_tasks() -> None:  # S-A12
         await system.start("plain", lambda: Plain([]))
         assert system.tasks == 0
         await system.start("tasked", lambda: Tasked([]))
+        assert system.tasks == 1
+
+    async with open_system(tasks_only=True) as system:
+        await system.start("plain", lambda: Plain([]))
         assert system.tasks == 1
 
 

@@ -8,9 +8,10 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.runtime.cast import Ask, Fail, Note, Scribe, Wait, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Ask, Fail, Note, Scribe, SlowScribe, Wait, keeper
 
-from holdfast.runtime import Actor, AskTimeout, Crash, DefinitionError, Message, on, open_system
+from holdfast.runtime import Actor, AskTimeout, Crash, DefinitionError, Message, on
 from holdfast.runtime.testing import both_backends, settled
 from holdfast.runtime.timers import Deadline, DeadlineHeap
 
@@ -64,8 +65,12 @@ class Sleeper(Scribe):
         self.ticks.append((round(self.context.now() - self.started, 6), message.text))
 
 
+class SlowSleeper(Sleeper, SlowScribe):
+    """The same, able to be busy."""
+
+
 # SEMANTICS Actors 8
-@both_backends
+@every_tier
 async def test_a_one_shot_timer_fires_once_and_a_periodic_one_until_it_is_cancelled() -> None:
     ticks: list[tuple[float, str]] = []
     async with open_system() as system:
@@ -82,7 +87,7 @@ async def test_a_one_shot_timer_fires_once_and_a_periodic_one_until_it_is_cancel
 
 
 # SEMANTICS Actors 8
-@both_backends
+@every_tier
 async def test_a_timer_with_the_same_key_is_replaced() -> None:
     ticks: list[tuple[float, str]] = []
     async with open_system() as system:
@@ -101,7 +106,7 @@ async def test_a_timer_with_the_same_key_is_replaced() -> None:
 async def test_ticks_coalesce_while_one_waits_and_do_not_drift() -> None:
     ticks: list[tuple[float, str]] = []
     async with open_system() as system:
-        ref = await system.start("sleeper", lambda: Sleeper([], ticks))
+        ref = await system.start("sleeper", lambda: SlowSleeper([], ticks))
         ref.tell(Every(1, "beat"))
         await anyio.sleep(1.5)
         ref.tell(Wait(4.2))
@@ -111,7 +116,7 @@ async def test_ticks_coalesce_while_one_waits_and_do_not_drift() -> None:
         assert system.statistics().coalesced_ticks == 3
 
 
-@both_backends
+@every_tier
 async def test_a_rhythm_survives_a_loop_that_was_blocked() -> None:
     """Time passes without the loop running: what was missed is left out, and the beat stays the same."""
     ticks: list[tuple[float, str]] = []
@@ -133,7 +138,7 @@ async def test_a_rhythm_survives_a_loop_that_was_blocked() -> None:
 
 
 # SEMANTICS Actors 8, trap 11; What survives what: timers are lost
-@both_backends
+@every_tier
 async def test_timers_belong_to_the_incarnation() -> None:
     ticks: list[tuple[float, str]] = []
     async with open_system() as system:
@@ -156,12 +161,12 @@ async def test_a_tick_that_waits_for_a_dead_incarnation_is_dropped_and_counted()
     ticks: list[tuple[float, str]] = []
     async with open_system() as system:
         parent = await keeper(system)
-        cell = await parent.start("sleeper", lambda: Sleeper([], ticks))
+        cell = await parent.start("sleeper", lambda: SlowSleeper([], ticks))
         cell.slot.ref.tell(After(1, "stale"))
         cell.slot.ref.tell(Wait(2))
         cell.slot.ref.tell(Fail())
         await anyio.sleep(3)
-        await parent.start("sleeper", lambda: Sleeper([], ticks))
+        await parent.start("sleeper", lambda: SlowSleeper([], ticks))
         await settled()
 
         assert ticks == []
@@ -169,7 +174,7 @@ async def test_a_tick_that_waits_for_a_dead_incarnation_is_dropped_and_counted()
 
 
 @pytest.mark.parametrize("delay", [-1.0, float("nan"), float("inf")])
-@both_backends
+@every_tier
 async def test_a_delay_that_is_none_is_refused(delay: float) -> None:
     async with open_system() as system:
         for message in (After(delay, "x"), Every(delay, "x")):
@@ -181,7 +186,7 @@ async def test_a_delay_that_is_none_is_refused(delay: float) -> None:
             assert isinstance(outcome.exception, DefinitionError)
 
 
-@both_backends
+@every_tier
 async def test_a_period_of_zero_is_refused_instead_of_spinning_for_ever() -> None:
     async with open_system() as system:
         parent = await keeper(system)
@@ -191,7 +196,7 @@ async def test_a_period_of_zero_is_refused_instead_of_spinning_for_ever() -> Non
         assert "a timer's period is more than 0" in str(await cell.wait_ended())
 
 
-@both_backends
+@every_tier
 async def test_an_ended_incarnation_sets_no_timer_any_more() -> None:
     actors: list[Actor] = []
 
@@ -261,7 +266,7 @@ def test_cancelled_deadlines_do_not_pile_up() -> None:
     assert len(heap._heap) <= 2 * 100 + 1024 + 1
 
 
-@both_backends
+@every_tier
 async def test_a_million_answered_asks_would_leave_no_deadline_behind() -> None:
     async with open_system() as system:
         ref = await system.start("scribe", lambda: Scribe([]))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import anyio
 import msgspec
 import pytest
+from tests.runtime.both_tiers import every_tier, open_system
 from tests.runtime.cast import Fail, Note, Scribe, events_of, keeper
 
-from holdfast.runtime import ActorStarted, DeadLetter, Event, EventStream, event_name, open_system
+from holdfast.runtime import ActorStarted, DeadLetter, Event, EventStream, event_name
 from holdfast.runtime.events import SubscriberRemoved
 from holdfast.runtime.testing import both_backends, settled
 from holdfast.runtime.tracing import InvalidSubscription
@@ -152,7 +153,7 @@ def test_a_subscriber_that_raises_is_removed_and_reported() -> None:
     stream.remove(broken)
 
 
-@both_backends
+@every_tier
 async def test_a_broken_watcher_fails_nobody_it_watches() -> None:
     log: list[str] = []
 
@@ -173,7 +174,7 @@ async def test_a_broken_watcher_fails_nobody_it_watches() -> None:
 
 
 # What survives what: event subscriptions of embedders are kept over everything, and end with the system
-@both_backends
+@every_tier
 async def test_a_subscription_sees_every_incarnation_and_the_end() -> None:
     async with open_system() as system:
         subscription = system.events.subscribe()
@@ -189,7 +190,7 @@ async def test_a_subscription_sees_every_incarnation_and_the_end() -> None:
 
 
 # SEMANTICS Actors 10: observable, counted; and a secret in a message is not shown
-@both_backends
+@every_tier
 async def test_a_dead_letter_tells_the_type_and_never_the_content() -> None:
     async with open_system() as system:
         ref = await system.start("scribe", lambda: Scribe([]))

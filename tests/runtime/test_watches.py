@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Fail, Note, Scribe, Wait, events_of, keeper
+from tests.runtime.both_tiers import every_tier, open_system
+from tests.runtime.cast import Fail, Note, Scribe, SlowScribe, Wait, events_of, keeper
 
 from holdfast.runtime import (
     KILLED,
@@ -17,7 +18,6 @@ from holdfast.runtime import (
     Ref,
     StartFailed,
     on,
-    open_system,
 )
 from holdfast.runtime.events import SubscriberRemoved
 from holdfast.runtime.testing import both_backends, settled
@@ -39,8 +39,12 @@ class Watcher(Scribe):
             self.context.unwatch(message.ref)
 
 
+class SlowWatcher(Watcher, SlowScribe):
+    """The same, able to be busy."""
+
+
 # SEMANTICS Actors 9, S4
-@both_backends
+@every_tier
 async def test_each_incarnation_that_ends_is_told_exactly_once() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -67,7 +71,7 @@ async def test_each_incarnation_that_ends_is_told_exactly_once() -> None:
         ]
 
 
-@both_backends
+@every_tier
 async def test_after_unwatch_nothing_comes_and_a_dead_slot_is_told_at_once() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -88,7 +92,7 @@ async def test_after_unwatch_nothing_comes_and_a_dead_slot_is_told_at_once() -> 
 # SEMANTICS Actors 3: after everything that the dead actor sent
 @both_backends
 async def test_down_comes_after_everything_that_the_dead_actor_sent() -> None:
-    class Parting(Scribe):
+    class Parting(SlowScribe):
         def __init__(self, to: Ref) -> None:
             super().__init__([])
             self.to = to
@@ -134,7 +138,7 @@ async def test_down_is_outside_the_bound_and_never_dropped() -> None:
     log: list[str] = []
     async with open_system() as system:
         watcher = await system.start("watcher", lambda: Tiny(log))
-        watched = [await system.start(f"w{n}", lambda: Scribe([])) for n in range(5)]
+        watched = [await system.start(f"w{n}", lambda: SlowScribe([])) for n in range(5)]
         for ref in watched:
             watcher.tell(Watch(ref))
             await settled()
@@ -153,7 +157,7 @@ async def test_down_is_outside_the_bound_and_never_dropped() -> None:
 
 
 # SEMANTICS Actors 2: notices carry the incarnation; stale ones are dropped and counted
-@both_backends
+@every_tier
 async def test_a_watch_by_an_actor_ends_with_the_incarnation_that_made_it() -> None:
     log: list[str] = []
     async with open_system() as system:
@@ -178,15 +182,15 @@ async def test_a_down_that_waits_for_a_dead_watcher_is_dropped_and_counted() -> 
     log: list[str] = []
     async with open_system() as system:
         parent = await keeper(system)
-        cell = await parent.start("watcher", lambda: Watcher(log))
-        watched = await system.start("watched", lambda: Scribe([]))
+        cell = await parent.start("watcher", lambda: SlowWatcher(log))
+        watched = await system.start("watched", lambda: SlowScribe([]))
         cell.slot.ref.tell(Watch(watched))
         cell.slot.ref.tell(Wait(1))
         cell.slot.ref.tell(Fail())
         await settled()
         watched.tell(Fail())
         await anyio.sleep(2)
-        await parent.start("watcher", lambda: Watcher(log))
+        await parent.start("watcher", lambda: SlowWatcher(log))
         await settled()
 
         assert not any(line.startswith("down") for line in log)
@@ -194,7 +198,7 @@ async def test_a_down_that_waits_for_a_dead_watcher_is_dropped_and_counted() -> 
 
 
 # What survives what: watches of embedders are kept
-@both_backends
+@every_tier
 async def test_a_watch_of_an_embedder_lasts_over_restarts_until_it_is_taken_back() -> None:
     told: list[Down] = []
     async with open_system() as system:
@@ -213,7 +217,7 @@ async def test_a_watch_of_an_embedder_lasts_over_restarts_until_it_is_taken_back
         assert all(isinstance(down.outcome, Crash) for down in told)
 
 
-@both_backends
+@every_tier
 async def test_a_watching_embedder_that_raises_is_removed_and_reported_and_harms_nobody() -> None:
     told: list[Down] = []
 
@@ -237,7 +241,7 @@ async def test_a_watching_embedder_that_raises_is_removed_and_reported_and_harms
 
 
 # SEMANTICS Actors 2, 9: the end of the slot
-@both_backends
+@every_tier
 async def test_the_end_of_a_slot_ends_its_watches_and_a_new_child_is_another_slot() -> None:
     told: list[Down] = []
     async with open_system() as system:
@@ -256,7 +260,7 @@ async def test_the_end_of_a_slot_ends_its_watches_and_a_new_child_is_another_slo
 
 
 # SEMANTICS Actors 9: an incarnation that never started has not ended
-@both_backends
+@every_tier
 async def test_a_failed_start_is_no_end_of_an_incarnation() -> None:
     class Stillborn(Actor):
         def on_start(self) -> None:

@@ -161,7 +161,7 @@ async def test_an_idle_actor_ends_at_once_and_its_mail_reaches_the_successor() -
     log: list[str] = []
 
     class Idle(Scribe):
-        on_stop = Actor.on_stop  # type: ignore[assignment]
+        on_stop = Actor.on_stop
 
     async with open_system() as system:
         parent = await keeper(system)

@@ -159,11 +159,14 @@ BATCHES = [
 ]
 
 
+@pytest.mark.parametrize("tasks_only", [False, True], ids=["taskless", "task"])
 @pytest.mark.parametrize("kind,start", BATCHES)
 @both_backends
-async def test_a_recorded_run_of_erlang_is_repeated_to_the_letter(kind: str, start: int) -> None:
+async def test_a_recorded_run_of_erlang_is_repeated_to_the_letter(
+    kind: str, start: int, tasks_only: bool
+) -> None:
     batch = rows_of(kind)[start : start + BATCH]
     for first in range(0, len(batch), ROWS_PER_SYSTEM):
-        async with open_system() as system:
+        async with open_system(tasks_only=tasks_only) as system:
             for number, row in enumerate(batch[first : first + ROWS_PER_SYSTEM]):
                 await replay(system, row, f"row-{number}")
