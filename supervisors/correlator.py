@@ -99,6 +99,7 @@ class Correlator:
         if trigger is None:
             return Plan()  # everybody has been deleted meanwhile
         trigger.chain = (self._latest,)
+        self._recovery.for_all = True
         report = SystemFailure(
             supervisor=self._path,
             at=now,

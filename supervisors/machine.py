@@ -206,7 +206,7 @@ class SupervisorMachine:
         charged = self.recovery.charge(child, now)
         if charged is not None:
             return self.recovery.attempt(child, now, why, charged)
-        if child.spec.on_give_up is OnGiveUp.ESCALATE:
+        if child.spec.on_give_up is OnGiveUp.ESCALATE or self.recovery.for_all:
             return self._give_up(child, now, why)
         return self._give_up_on(child, now, chance, why)
 

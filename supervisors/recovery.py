@@ -54,6 +54,9 @@ class Recovery:
         self._serial = 0
         self._full_since: float | None = None
         self.full_restart_ended_at = -math.inf
+        self.for_all = False
+        """Whether the next attempt answers failures that belong together: it is this supervisor's, whoever
+        the trigger is, and so is the charge."""
 
     def group_of(self, child: Child) -> tuple[Child, ...]:
         """Return who is restarted with this child: by the strategy, or everybody in a full restart."""
@@ -83,9 +86,9 @@ class Recovery:
         A child that escalates with a budget of its own is charged as if it stood under a supervisor of
         its own: when its budget is spent, one unit of this supervisor's is, and its own begins anew.
         """
-        window = child.window or self.window
+        window = self.window if self.for_all else child.window or self.window
         charged = window.charge(now)
-        if not charged and child.window is not None and child.spec.on_give_up is OnGiveUp.ESCALATE:
+        if not charged and child.window is window and child.spec.on_give_up is OnGiveUp.ESCALATE:
             window = self.window
             charged = window.charge(now)
             child.window = Window(child.window.budget)
@@ -106,8 +109,9 @@ class Recovery:
 
     def attempt(self, child: Child, now: float, why: str, window: Window) -> Plan:
         """Make an attempt charged to `window`: the whole rule, with this child as the trigger (R7, R14)."""
-        if child.window is not None and window is self.window:
+        if child.window is not None and window is self.window and not self.for_all:
             why = f"{why}, its own budget ({child.window.budget}) is used up"
+        self.for_all = False
         announced: tuple[Report, ...] = ()
         if self._group.full_restart is not None:
             announced = self.announce_full_restart(f"{child.id} {why}", now)
@@ -223,11 +227,13 @@ class Recovery:
         assert self._full_since is not None, "only an announced one is finished"
         began, self._full_since, self.full_restart_ended_at = self._full_since, None, now
         self.full_restarts += 1
+        self.for_all = False
         return (FullRestartCompleted(supervisor=self._path, at=now, seconds=now - began),)
 
     def abandon_full_restart(self) -> None:
         """Its recovery was cancelled by hand; the next one is another."""
         self._full_since = None
+        self.for_all = False
 
 
 def ids(children: Iterable[Child]) -> tuple[str, ...]:

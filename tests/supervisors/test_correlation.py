@@ -9,6 +9,7 @@ from tests.supervisors.stage import CRASH, Stage, child
 
 from holdfast.runtime import KILLED, NORMAL, SHUTDOWN, GaveUp, Outcome
 from holdfast.supervisors import (
+    DEGRADE,
     ONE_FOR_ALL,
     STOP,
     TEMPORARY,
@@ -20,6 +21,7 @@ from holdfast.supervisors import (
     FullRestartCompleted,
     FullRestartStarted,
     InvalidSpec,
+    RestartDecided,
     SupervisorGaveUp,
     SystemFailure,
     UnknownComponent,
@@ -228,6 +230,28 @@ def test_it_is_charged_to_the_supervisor_and_not_to_a_child_with_a_budget_of_its
     assert answer(stage)[-4:] == ["+x", "+y", "+z", "finish"]
     assert stage.machine.recovery.window.left(stage.now) == 2
     assert "t" not in stage.states(), "R8: it was temporary"
+
+
+@pytest.mark.parametrize("backoff", [None, Backoff(initial=4.0, cap=4.0)])
+def test_where_every_child_has_a_budget_of_its_own_everybody_comes_back_all_the_same(
+    backoff: Backoff | None,
+) -> None:
+    # S-B6: that budget is spent, and it is not the one that pays
+    children = [child(name, on_give_up=STOP, budget=Budget(0, 60.0)) for name in "xyz"]
+    stage = Stage(supervisor("root", *children, correlate=(2, 5.0), budget=THREE, backoff=backoff)).boot()
+    assert fail(stage, "x", "y")
+    came = answer(stage) if backoff is None else [*answer(stage), *stage.wait(2.0)]
+    assert came[-4:] == ["+x", "+y", "+z", "finish"]
+    assert stage.machine.recovery.window.left(stage.now) == 2
+    assert "its own budget" not in stage.said(RestartDecided)[-1].sentence()
+
+
+def test_a_spent_budget_ends_the_supervisor_also_where_every_child_has_one_of_its_own() -> None:
+    children = [child(name, on_give_up=DEGRADE, budget=Budget(5, 60.0)) for name in "xyz"]
+    stage = Stage(supervisor("root", *children, correlate=(2, 5.0), budget=Budget(0, 300.0))).boot()
+    assert fail(stage, "x", "y")
+    answer(stage)
+    assert isinstance(stage.ended, GaveUp)
 
 
 # ---- reports from outside ---------------------------------------------------------------------------
