@@ -10,7 +10,7 @@ import re
 
 from holdfast.runtime.errors import HoldfastError
 
-__all__ = ["InvalidName", "check_name", "check_path", "is_below", "join", "leaf", "parent"]
+__all__ = ["NAME_LENGTH_MAX", "InvalidName", "check_name", "check_path", "is_below", "join", "leaf", "parent"]
 
 # Long enough for a UUID with a prefix; short enough that a path of ten levels fits a log line.
 NAME_LENGTH_MAX = 100

@@ -102,6 +102,11 @@ class Life:
         """Call the start hook and return what it returns, to be waited for if it is `async def`."""
         actor = self._actor
         assert actor is not None
+        if "context" in actor.__dict__:
+            raise DefinitionError(
+                f"the factory of {self._cell.slot.path} makes a new actor for each incarnation, "
+                f"got the one that has been {actor.context.path}"
+            )
         actor.context = self._cell.context
         self._cell.slot.mailbox.configure(type(actor).mailbox)
         return actor.on_start()

@@ -17,7 +17,7 @@ import attrs
 
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.behavior import Actor
-from holdfast.runtime.identity import check_name
+from holdfast.runtime.identity import NAME_LENGTH_MAX, check_name
 from holdfast.runtime.liveness import LivenessSpec
 from holdfast.supervisors.correlation import Correlation
 from holdfast.supervisors.dependencies import start_order
@@ -46,6 +46,9 @@ WORKER_ALLOWANCE = 5.0
 # As long as one call may take: a start hook opens local resources and waits for nobody.
 START_TIMEOUT = 5.0
 
+# Dynamic children are named after their template, with a dash and a number: 12 digits are a start in each
+# millisecond of 30 years.
+TEMPLATE_ID_MAX = NAME_LENGTH_MAX - len("-") - 12
 
 # What a supervisor may spend when it says nothing else (SEMANTICS: 3 in 5 s).
 BUDGET = Budget()
@@ -305,6 +308,9 @@ class Pool:
             raise InvalidSpec(owner, "children of a dynamic supervisor are never significant (R27)", True)
         if self.template.depends_on:
             raise InvalidSpec(owner, "dynamic children depend on nobody", self.template.depends_on)
+        if len(self.template.id) > TEMPLATE_ID_MAX:
+            wanted = f"the id leaves room for a number: at most {TEMPLATE_ID_MAX} characters"
+            raise InvalidSpec(owner, wanted, len(self.template.id))
         if self.max_children is not None and (type(self.max_children) is not int or self.max_children < 0):
             raise InvalidSpec(
                 "dynamic supervisor", "max_children is a whole number of 0 or more", self.max_children

@@ -189,6 +189,7 @@ COMBINATIONS: list[tuple[Any, str]] = [
     (lambda: dynamic("pool", child(significant=True, restart=TRANSIENT)), "never significant"),
     (lambda: dynamic("pool", child(depends_on=["b"])), "dynamic children depend on nobody"),
     (lambda: dynamic("pool", "a"), "template is made by template() or supervisor()"),  # type: ignore[arg-type]
+    (lambda: dynamic("pool", child(id="x" * 88)), "the id leaves room for a number: at most 87"),
     (lambda: Backoff(initial=2.0, cap=1.0), "initial must be above 0 and at most the cap"),
     (lambda: Backoff(multiplier=0.5), "multiplier must be 1 or more"),
 ]
@@ -222,3 +223,12 @@ async def test_what_only_a_start_can_show_is_refused_with_the_path(spec: ChildSp
             await start_tree(system, supervisor("top", spec, strategy=ONE_FOR_ALL))
 
     assert wanted in str(failed.value)
+
+
+@both_backends
+async def test_a_factory_that_returns_one_actor_twice_is_refused_with_both_paths() -> None:
+    # The second would serve under the path of the first, and a restart would bring no new state.
+    one = Actor()
+    async with open_system() as system:
+        with pytest.raises(StartFailed, match=r"factory of top/b makes a new actor .* has been top/a"):
+            await start_tree(system, supervisor("top", worker("a", lambda: one), worker("b", lambda: one)))
