@@ -242,3 +242,12 @@ async def test_a_large_group_restart_leaves_others_their_turns() -> None:
 
         assert turns >= 2 * 320 // 16
         assert system.ref("top/child0").slot.incarnation == 2
+
+
+@both_backends
+async def test_no_task_is_left_of_those_that_ended_at_once() -> None:
+    for _ in range(20):  # trio gives its turns in random order
+        async with open_system() as system:
+            await painters(system, *[Painter] * 5)
+            await settled()
+        assert system.tasks_left == 0
