@@ -68,8 +68,10 @@ class Ref:
         gone, `AskCycle` when waiting could never end.  Cancelled while it waits,
         it has sent nothing.
         """
-        slot = self._slot
-        mailbox = slot.mailbox
+        slot, mailbox = self._slot, self._mailbox
+        if not mailbox.senders and len(mailbox.queue) < mailbox.limit:
+            mailbox.tell(message)
+            return
         if mailbox.closed:
             raise slot.gone()
         if not mailbox.must_wait():

@@ -3,7 +3,8 @@
 The JSON holds one object for each name: its value, unit, target, and whether the
 target is met.  With `--json` it is printed instead of the table.  The exit status
 says nothing of the targets: a benchmark on a shared machine is read, not obeyed.
-How to read the figures is in `kernel.py`, of restarts in `restart.py`, of the peers in `peers.py`.
+How to read the figures is in `kernel.py`, of restarts in `restart.py`, of spawning in
+`spawn.py`, of latency beside busy actors in `fairness.py`, of the peers in `peers.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from tests.benchmarks import endurance, kernel, logging, peers, plot, restart
+from tests.benchmarks import endurance, fairness, kernel, logging, peers, plot, restart, spawn
 from tests.benchmarks.kernel import Result
 
 OUTPUT = Path(__file__).resolve().parents[2] / "build" / "bench.json"
@@ -47,6 +48,8 @@ def main() -> None:
         *kernel.measure("asyncio"),
         *peers.measure(),
         *restart.measure(),
+        *spawn.measure(),
+        *fairness.measure(),
         *endurance.measure(),
         *_logging(),
     ]

@@ -50,11 +50,11 @@ def _resident() -> float:
 
 
 async def _pass(ref: Ref, messages: int) -> None:
-    tell, queue, message = ref.tell, ref.slot.mailbox.queue, Item(1)
+    tell, mailbox, message = ref.tell, ref.slot.mailbox, Item(1)
     for _ in range(messages // BURST):
         for _ in range(BURST):
             tell(message)
-        while queue:
+        while mailbox.queue:
             await checkpoint()
 
 

@@ -90,13 +90,19 @@ class Sink(Actor):
     def item(self, message: Item) -> None:
         self.total += 1
 
-    @on(Later)
-    async def later(self, message: Later) -> None:
-        self.total += 1
-
     @on(Ping)
     def ping(self, message: Ping) -> int:
         return 1
+
+
+class TaskSink(Sink):
+    """The same with a task of its own, and what needs one."""
+
+    tier = "task"
+
+    @on(Later)
+    async def later(self, message: Later) -> None:
+        self.total += 1
 
 
 class Node(Actor):
@@ -112,6 +118,12 @@ class Node(Actor):
             self.following().tell(Hop(message.left - 1))
         else:
             self.arrived()
+
+
+class TaskNode(Node):
+    """The same with a task of its own."""
+
+    tier = "task"
 
 
 async def checkpoint() -> None:
@@ -157,7 +169,6 @@ def _floor() -> float:
 async def _tell(ref: Ref, message: Message, burst: int) -> float:
     """Return the seconds for each message, told in bursts by one who gives the others a turn after each."""
     mailbox = ref.slot.mailbox
-    queue = mailbox.queue
     messages = MESSAGES if burst > 1 else MESSAGES // 16
     tell = ref.tell
     started = time.thread_time()
@@ -165,9 +176,9 @@ async def _tell(ref: Ref, message: Message, burst: int) -> float:
         for _ in range(burst):
             tell(message)
         await checkpoint()
-        while len(queue) > mailbox.capacity - burst:
+        while len(mailbox.queue) > mailbox.capacity - burst:
             await checkpoint()
-    while queue:
+    while mailbox.queue:
         await checkpoint()
     return (time.thread_time() - started) / messages
 
@@ -233,32 +244,40 @@ class _Figures:
 
 
 _TELLS: tuple[tuple[str, Message, int], ...] = (
-    ("tell, def, bursts of 256", Item(1), 256),
-    ("tell, def, bursts of 64", Item(1), 64),
+    ("tell, task-less, bursts of 256", Item(1), 256),
+    ("tell, task-less, bursts of 64", Item(1), 64),
     ("tell, async def, bursts of 256", Later(1), 256),
     ("tell, async def, bursts of 64", Later(1), 64),
 )
-_SHARES = dict(zip((name for name, _, _ in _TELLS), (45, 35, 35, 30), strict=True))
+_SHARES = dict(zip((name for name, _, _ in _TELLS), (40, 30, 30, 25), strict=True))
+# In microseconds where the pump takes turns of the scheduler away, in turns where they are most of it.
+_MICROSECONDS = {"ask, inline": 4.0, "ask, of a task": 12.0, "hop, task-less": 1.5}
+_TURNS = {"tell, task-less, a wake for each": 2.0, "hop, between tasks": 2.5}
 
 
 async def _one_backend(backend: str) -> _Figures:
     figures = _Figures()
     async with open_system("bench") as system:
-        sink = await _start_sink(system)
-        first, arrived = await _start_ring(system)
+        sink = await _start_sink(system, Sink)
+        task = await _start_sink(system, TaskSink)
+        signal = Signal()
+        first = await _start_ring(system, Node, signal)
+        first_task = await _start_ring(system, TaskNode, signal)
         for _ in range(REPEATS):
             for name, message, burst in _TELLS:
                 before = _floor()
-                each = await _tell(sink, message, burst)
+                each = await _tell(task if isinstance(message, Later) else sink, message, burst)
                 floor = (before + _floor()) / 2
                 figures.share.setdefault(name, []).append(100 * floor / each)
                 if backend == "trio" and name == _TELLS[0][0]:
                     figures.ratio.append(await _channel() / each)
             turn = await _turn()
             cases: dict[str, Awaitable[float]] = {
-                "tell, def, a wake for each": _tell(sink, Item(1), 1),
-                "ask, one after the other": _ask(sink),
-                "hop from actor to actor": _hop(first, arrived),
+                "tell, task-less, a wake for each": _tell(sink, Item(1), 1),
+                "ask, inline": _ask(sink),
+                "ask, of a task": _ask(task),
+                "hop, task-less": _hop(first, signal),
+                "hop, between tasks": _hop(first_task, signal),
                 "a turn of the scheduler": _turn(),
             }
             for name, case in cases.items():
@@ -268,22 +287,21 @@ async def _one_backend(backend: str) -> _Figures:
     return figures
 
 
-async def _start_sink(system: System) -> Ref:
-    await start_tree(system, supervisor("sinks", worker("sink", Sink)))
-    return system.ref("sinks/sink")
+async def _start_sink(system: System, kind: type[Sink]) -> Ref:
+    await start_tree(system, supervisor(kind.__name__, worker("sink", kind)))
+    return system.ref(f"{kind.__name__}/sink")
 
 
-async def _start_ring(system: System) -> tuple[Ref, Signal]:
-    signal = Signal()
-    refs = [system.ref(f"ring/node{n}") for n in range(RING)]
+async def _start_ring(system: System, kind: type[Node], signal: Signal) -> Ref:
+    refs = [system.ref(f"{kind.__name__}/node{n}") for n in range(RING)]
 
     def node(number: int) -> Node:
         following = refs[(number + 1) % RING]
-        return Node(lambda: following, signal.set)
+        return kind(lambda: following, signal.set)
 
     children = [worker(f"node{n}", lambda n=n: node(n)) for n in range(RING)]  # type: ignore[misc]
-    await start_tree(system, supervisor("ring", *children))
-    return refs[0], signal
+    await start_tree(system, supervisor(kind.__name__, *children))
+    return refs[0]
 
 
 def measure(backend: str) -> list[Result]:
@@ -296,11 +314,18 @@ def measure(backend: str) -> list[Result]:
                 f"memory channel against tell ({backend})", figures.ratio, "x", ">= 10 x", lambda x: x >= 10
             )
         )
-    for name, most in (
-        ("tell, def, a wake for each", 2.0),
-        ("ask, one after the other", 3.0),
-        ("hop from actor to actor", 2.5),
-    ):
+    for name, most in _MICROSECONDS.items():
+        turns = statistics.median(figures.turns[name])
+        results.append(
+            _result(
+                f"{name} ({backend})",
+                figures.micro[name],
+                "us",
+                f"<= {most:g} us (here {turns:.2f} turns)",
+                lambda x, most=most: x <= most,  # type: ignore[misc]
+            )
+        )
+    for name, most in _TURNS.items():
         turns = statistics.median(figures.turns[name])
         results.append(
             _result(

@@ -101,12 +101,12 @@ async def _with_counter(measurement: Callable[[Ref], Awaitable[None]]) -> None:
 
 async def _our_tell(ref: Ref) -> float:
     message = Item(1)
-    tell, queue = ref.tell, ref.slot.mailbox.queue
+    tell, mailbox = ref.tell, ref.slot.mailbox
     started = time.thread_time()
     for _ in range(TELLS // BURST):
         for _ in range(BURST):
             tell(message)
-        while queue:
+        while mailbox.queue:
             await checkpoint()
     return (time.thread_time() - started) / TELLS
 
