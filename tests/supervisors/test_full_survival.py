@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Note, Scribe, Wait, dead_letters
+from tests.runtime.cast import Ask, Note, SlowScribe, Wait, dead_letters
 
 from holdfast.runtime import ActorStarted, System, on, open_system
 from holdfast.runtime.testing import both_backends, settled
@@ -20,7 +20,7 @@ from holdfast.supervisors import (
 PATH = "root/session/scribe"
 
 
-class Timed(Scribe):
+class Timed(SlowScribe):
     """Sets a timer in each incarnation; its note says which one set it."""
 
     def on_start(self) -> None:
