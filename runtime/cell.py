@@ -317,7 +317,7 @@ class Cell:
         event = TaskWedged(
             path=self.slot.path,
             incarnation=self.incarnation,
-            stack=self._stack(),
+            stack=self.stack(),
             resources=self.exclusive,
             at=self.system.now(),
         )
@@ -331,7 +331,7 @@ class Cell:
             self.tell_parent(outcome)
         self._tell_waiters()
 
-    def _stack(self) -> str:
+    def stack(self) -> str:
         """Return where its task and its child tasks stand, innermost frame last."""
         tasks = self._holdings.tasks if self._holdings is not None else ()
         return "\n".join([self.own_stack(), *(task.stack() for task in tasks)])

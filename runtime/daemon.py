@@ -2,6 +2,7 @@
 
 The first SIGTERM or SIGINT asks for the ordered stop.  A second one ends the
 process at once: whoever sends it twice does not want to wait for a deadline.
+A process that does not end is ended (`last_resort.py`).
 The statuses are those of sysexits.h where it has one, so that a service manager
 can tell what a restart may cure.
 """
@@ -9,14 +10,16 @@ can tell what a restart may cure.
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
+from types import FrameType
 
 import anyio
 
+from holdfast.runtime.last_resort import WITHIN, StopRequest
 from holdfast.runtime.outcomes import Crash, GaveUp, Killed, Outcome
-from holdfast.runtime.seams import Seams
+from holdfast.runtime.seams import Seams, say_at_once
 
 __all__ = ["ExitStatus", "describe_end", "exit_status", "stop_signals"]
 
@@ -66,26 +69,52 @@ def describe_end(outcome: Outcome) -> str:
 
 
 @asynccontextmanager
-async def stop_signals(seams: Seams) -> AsyncGenerator[anyio.Event]:
-    """Yield an event that is set by the first stop signal; the second one ends the process.
+async def stop_signals(
+    seams: Seams, *, within: float = WITHIN, say: Callable[[str], None] = say_at_once
+) -> AsyncGenerator[StopRequest]:
+    """Yield what the first stop signal sets; the second one ends the process.
+
+    From the first request on the process has `within` seconds, to the end of this body:
+    then a thread ends it with status 70 and says on stderr who held it up, also when the
+    event loop's thread is blocked.  The signal is noticed where the blocked thread runs
+    Python handlers: in Python code, and in calls that a signal interrupts.
 
     Only in the main thread: Python delivers signals nowhere else.
     """
-    asked = anyio.Event()
+    asked = StopRequest(seams, within, say)
+    listening = anyio.Event()
 
     async def listen() -> None:
-        with anyio.open_signal_receiver(*STOP_SIGNALS) as received:
+        with anyio.open_signal_receiver(*STOP_SIGNALS) as received, _noted_at_once(asked):
             listening.set()
-            async for number in received:
-                if asked.is_set():
-                    seams.exit_process(128 + number)
+            async for _number in received:
                 asked.set()
 
-    listening = anyio.Event()
     async with anyio.create_task_group() as nursery:
         nursery.start_soon(listen, name="holdfast.signals")
         await listening.wait()
         try:
-            yield asked
+            with asked.kept():
+                yield asked
         finally:
             nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def _noted_at_once(asked: StopRequest) -> Generator[None]:
+    """Note signals in their handlers, before the loop's: it may never have its turn."""
+    loops = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.signalled(number)
+        loop = loops[signal.Signals(number)]
+        if callable(loop):
+            loop(number, frame)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, loop in loops.items():
+            signal.signal(number, loop)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.runtime.system import System
     from holdfast.runtime.timers import Deadline
 
-__all__ = ["EXIT_BLOCKED", "Culprit", "Watchdog", "WatchdogSpec", "culprit", "watched"]
+__all__ = ["BLOCKED_MIN", "EXIT_BLOCKED", "Culprit", "Watchdog", "WatchdogSpec", "culprit", "watched"]
 
 # Everybody who waits for this thread waits for as long; people notice a tenth of it.
 BLOCKED = 1.0

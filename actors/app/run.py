@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import anyio
 import attrs
 import msgspec
 import trio
@@ -25,14 +24,15 @@ from holdfast.actors.app.places import state_directory
 from holdfast.actors.app.terminal import plain
 from holdfast.actors.app.verbs import DaemonDoor, daemon_verbs
 from holdfast.actors.client import Client, open_client
-from holdfast.actors.client.embed import REQUIRED
+from holdfast.actors.client.embed import REQUIRED, stop_within
 from holdfast.actors.client.events import event_form
 from holdfast.actors.config.sources import LiveConfiguration, load
 from holdfast.actors.hub import open_embedded_hub
-from holdfast.actors.hub.topology import Hub
+from holdfast.actors.hub.topology import HUB_STOP, Hub
 from holdfast.runtime import AskError, Event, HoldfastError, Ref, Seams, Subscription, TaskWedged
 from holdfast.runtime.control import ControlServer, check_place
 from holdfast.runtime.daemon import ExitStatus, describe_end, exit_status, stop_signals
+from holdfast.runtime.last_resort import StopRequest
 from holdfast.supervisors import Budget, snapshot, start_tree, supervisor, worker
 
 __all__ = ["MessageReceived", "RunOptions", "run_daemon"]
@@ -76,9 +76,20 @@ async def run_daemon(options: RunOptions) -> int:
             _configured(options, world) as (live, hub),
             open_client(live, seams=world, exit_when_wedged=True, watch_thread=True) as client,
         ):
+            _bound_the_end(asked, client, live, hub)
             status = await _Daemon(options, client, live, hub, asked).run()
     _say("stopped")
     return status
+
+
+def _bound_the_end(asked: StopRequest, client: Client, live: LiveConfiguration, hub: Hub | None) -> None:
+    limits = live.current.supervision
+    asked.within = stop_within(limits)
+    asked.covers(client.system)
+    if hub is not None:
+        asked.covers(hub.system)
+        # It is stopped after the client.
+        asked.within += HUB_STOP if limits.exit_deadline is None else 0.0
 
 
 @asynccontextmanager
@@ -95,7 +106,8 @@ async def _configured(
             _say(f"server {url}; messages are kept in {store}")
             yield _load(options, explicit), None
             return
-        async with open_embedded_hub(store=store.with_name(f"{store.stem}-hub.db"), seams=world) as embedded:
+        hub_store = store.with_name(f"{store.stem}-hub.db")
+        async with open_embedded_hub(store=hub_store, seams=world, exit_when_wedged=True) as embedded:
             _say(f"no connection.url is configured: embedded hub {embedded.hub.realtime_url}")
             _say(f"messages are kept in {store}")
             for section, keys in embedded.client_configuration().items():
@@ -120,7 +132,7 @@ class _Daemon:
     client: Client
     live: LiveConfiguration
     hub: Hub | None
-    asked: anyio.Event
+    asked: StopRequest
 
     async def run(self) -> int:
         system = self.client.system
@@ -141,6 +153,7 @@ class _Daemon:
         if self.asked.is_set():
             _say("stopping")
             return ExitStatus.CLEAN
+        self.asked.arm()
         outcome = await system.wait_ended(self.client.root.ref)
         status = exit_status(outcome)
         _say(f"{describe_end(outcome)} (status {int(status)})")

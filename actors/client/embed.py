@@ -23,12 +23,14 @@ from holdfast.actors.client.http import SeamTransport
 from holdfast.actors.client.messages import OutboxAbandoned
 from holdfast.actors.client.settings import ClientSettings
 from holdfast.actors.client.topology import Belongings, siblings, topology
+from holdfast.actors.config.settings import SupervisionSettings
 from holdfast.actors.config.sources import LiveConfiguration, load
 from holdfast.actors.logger.sinks import Log
 from holdfast.runtime import HoldfastError, Seams, open_system
+from holdfast.runtime.last_resort import MARGIN
 from holdfast.supervisors import start_tree
 
-__all__ = ["REQUIRED", "open_client"]
+__all__ = ["REQUIRED", "open_client", "stop_within"]
 
 # What a client cannot do without; `holdfast run` fills them in from its embedded hub.
 REQUIRED = ("connection.url", "auth.api_endpoint", "auth.api_key")
@@ -87,6 +89,14 @@ async def open_client(
                 yield client
             finally:
                 await _take_down(client, own, forgetful=store_path is None)
+
+
+def stop_within(limits: SupervisionSettings) -> float:
+    """Return how long a process that runs a client has for its end, at most."""
+    if limits.exit_deadline is not None:
+        return limits.exit_deadline
+    # A full restart may be draining when the end is asked for.
+    return limits.drain_deadline + DISCONNECT_TIMEOUT + limits.stop_deadline + MARGIN
 
 
 def _live(configuration: LiveConfiguration | Mapping[str, object] | Path) -> LiveConfiguration:

@@ -152,12 +152,15 @@ class SupervisionSettings:
     """After which `holdfast run` reports whoever blocks the thread: a fifth of the heartbeat."""
     blocked_exit: float | None = None
     """After which it ends the process for that, with status 70; None never."""
+    exit_deadline: float | None = None
+    """From the request to end until `holdfast run` is ended by force, with status 70 and a report; None
+    is what an ordered stop may take at most, and 5 s more."""
 
     def __attrs_post_init__(self) -> None:
         if self.correlated_failures < 2:
             raise InvalidSetting("supervision.correlated_failures", "2 or more", self.correlated_failures)
         for field in attrs.fields(SupervisionSettings):
-            if field.name == "blocked_exit":
+            if field.name == "blocked_exit" or getattr(self, field.name) is None:
                 continue
             if not field.name.endswith("_intensity"):
                 _above_zero("supervision", self, field.name)

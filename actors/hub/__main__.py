@@ -14,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-import anyio
 import msgspec
 import trio
 
@@ -24,10 +23,11 @@ from holdfast.actors.hub.settings import HubSettings, InvalidHubSettings
 from holdfast.actors.hub.topology import Hub, open_hub
 from holdfast.runtime import ActorStartFailed, CrashReported, Event, HoldfastError, Seams, TaskWedged
 from holdfast.runtime.daemon import ExitStatus, describe_end, exit_status, stop_signals
+from holdfast.runtime.last_resort import StopRequest
 from holdfast.runtime.outcomes import unwrap
 from holdfast.supervisors import SupervisorGaveUp
 
-__all__ = ["main"]
+__all__ = ["main", "run_hub"]
 
 # What an operator must see without asking; everything else is on the event stream.
 _SERIOUS = (CrashReported, ActorStartFailed, SupervisorGaveUp, TaskWedged, FamilyRevoked)
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a hub and return its exit status."""
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
-        return trio.run(_run, settings)
+        return trio.run(run_hub, settings)
     except (HoldfastError, OSError, BaseExceptionGroup) as raised:
         # What goes wrong inside a nursery comes wrapped.
         error = unwrap(raised)
@@ -62,8 +62,13 @@ def _status_of(error: Exception) -> ExitStatus:
     return ExitStatus.CONFIGURATION if isinstance(error, InvalidHubSettings) else ExitStatus.FAILED
 
 
-async def _run(settings: HubSettings) -> int:
-    async with stop_signals(Seams()) as asked, open_hub(settings) as hub:
+async def run_hub(settings: HubSettings) -> int:
+    """Run until asked to stop, or until the tree has ended; return the exit status."""
+    async with (
+        stop_signals(Seams(), within=settings.exit_deadline) as asked,
+        open_hub(settings, exit_when_wedged=True, watch_thread=True) as hub,
+    ):
+        asked.covers(hub.system)
         hub.system.events.call(_report)
         _write(sys.stdout, _addresses(hub))
         return await _until_the_end(hub, asked)
@@ -73,7 +78,7 @@ def _addresses(hub: Hub) -> _Ready:
     return _Ready(os.getpid(), hub.api_url, hub.token_url, hub.realtime_url, hub.avatar_url)
 
 
-async def _until_the_end(hub: Hub, asked: anyio.Event) -> ExitStatus:
+async def _until_the_end(hub: Hub, asked: StopRequest) -> ExitStatus:
     status = ExitStatus.CLEAN
     async with trio.open_nursery() as nursery:
 
@@ -82,6 +87,7 @@ async def _until_the_end(hub: Hub, asked: anyio.Event) -> ExitStatus:
             outcome = await hub.wait_ended()
             sys.stderr.write(f"holdfast hub: {describe_end(outcome)}\n")
             status = exit_status(outcome)
+            asked.arm()
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(watch_tree)

@@ -36,11 +36,11 @@ class EmbeddedHub:
 
 @asynccontextmanager
 async def open_embedded_hub(
-    *, store: Path | None = None, seams: Seams | None = None
+    *, store: Path | None = None, seams: Seams | None = None, exit_when_wedged: bool = False
 ) -> AsyncGenerator[EmbeddedHub]:
     """Open a hub on loopback ports of the system's choice; None keeps its store in memory."""
     world = seams if seams is not None else Seams()
     api_key = Secret(world.entropy(KEY_BYTES).hex())
     settings = HubSettings(api_keys=(api_key,), store_path=store)
-    async with open_hub(settings, seams=world) as hub:
+    async with open_hub(settings, seams=world, exit_when_wedged=exit_when_wedged) as hub:
         yield EmbeddedHub(hub, api_key)

@@ -9,11 +9,13 @@ a settings record may be printed.
 
 from __future__ import annotations
 
+import math
 import pathlib
 
 import attrs
 
-from holdfast.runtime import HoldfastError, Secret
+from holdfast.runtime import HoldfastError, Secret, WatchdogSpec
+from holdfast.runtime.watchdog import BLOCKED_MIN
 
 __all__ = ["HubSettings", "InvalidHubSettings"]
 
@@ -116,6 +118,16 @@ class HubSettings:
     drain_reconnect: tuple[float, float] = (0.5, 5.0)
     """The range that `goaway` names, so that a fleet does not come back in one instant."""
 
+    blocked_thread: float = 2.0
+    """After which `holdfast hub` reports whoever blocks its thread: a fifth of the heartbeat."""
+    exit_deadline: float = 20.0
+    """From the request to end until `holdfast hub` is ended by force, with status 70 and a report: 5 s for
+    its clients, 10 s for its tree, 5 s more."""
+
+    def watchdog(self) -> WatchdogSpec:
+        """Return how long the thread may be blocked."""
+        return WatchdogSpec(blocked=self.blocked_thread)
+
     def __attrs_post_init__(self) -> None:
         for key in _POSITIVE:
             self._demand(key, "a number above zero", holds=getattr(self, key) > 0)
@@ -123,6 +135,11 @@ class HubSettings:
             self._demand(key, "a port from 0 to 65535", holds=0 <= getattr(self, key) <= 65_535)
         low, high = self.drain_reconnect
         self._demand("drain_reconnect", "a range from low to high", holds=0 <= low <= high)
+        self._demand(
+            "blocked_thread",
+            f"{BLOCKED_MIN:g} finite seconds or more",
+            holds=BLOCKED_MIN <= self.blocked_thread < math.inf,
+        )
         self._demand("refresh_grace", "zero or more seconds", holds=self.refresh_grace >= 0)
         self._demand("max_frame", "1024 bytes or more", holds=self.max_frame >= 1024)
         self._demand("window_bytes", "at least max_frame", holds=self.window_bytes >= self.max_frame)
@@ -151,5 +168,5 @@ _POSITIVE = (
     "session_ttl", "dedupe_ttl", "dedupe_max", "effects_max", "window_frames", "backlog_frames",
     "slow_consumer", "errors_max", "channels_max", "acknowledge_every", "acknowledge_within",
     "connections_max", "connections_per_client", "sessions_per_client", "sessions_max", "upgrades",
-    "upgrade_window", "retry_after",
+    "upgrade_window", "retry_after", "exit_deadline",
 )  # fmt: skip

@@ -33,14 +33,18 @@ from holdfast.actors.hub.store import Effect, SessionStore
 from holdfast.actors.hub.token_endpoint import TOKEN_PATH, TokenEndpoint, hub_app
 from holdfast.actors.hub.upgrade import PATH
 from holdfast.runtime import AskError, MailboxFull, Outcome, Ref, Seams, System, open_system
+from holdfast.runtime.embed import STOP_DEADLINE
 from holdfast.supervisors import ONE_FOR_ONE, Budget, ChildSpec, start_tree, supervisor, worker
 
-__all__ = ["ROOT", "Hub", "open_hub"]
+__all__ = ["HUB_STOP", "ROOT", "Hub", "open_hub"]
 
 ROOT = "holdfast-hub"
 
 # The closing handshakes of all connections run side by side; each has its own bound below this one.
 DRAIN_TIMEOUT = 5.0
+
+# What the end of a hub may take at most: its clients are told, then its tree is stopped.
+HUB_STOP = DRAIN_TIMEOUT + STOP_DEADLINE
 
 
 @attrs.frozen
@@ -148,12 +152,15 @@ async def open_hub(
     seams: Seams | None = None,
     avatar: AvatarStandinSettings | None = None,
     serve_http: bool = True,
+    exit_when_wedged: bool = False,
+    watch_thread: bool = False,
 ) -> AsyncGenerator[Hub]:
     """Open a hub for the length of an ``async with`` body; at its end clients are asked to come back later.
 
     Without `serve_http` no HTTP port is opened: `Hub.app` is the same
     application for a transport that needs none.  The avatar stand-in takes the
-    hub's API keys, host and port unless it has settings of its own.
+    hub's API keys, host and port unless it has settings of its own.  `watch_thread` runs
+    a thread that reports on stderr whoever blocks this one.
     """
     seams = seams if seams is not None else Seams()
     avatar = avatar if avatar is not None else _avatar_settings(settings)
@@ -161,7 +168,12 @@ async def open_hub(
     try:
         sessions = SessionStore(connection, lambda: seams.entropy(8).hex())
         grants = GrantStore(connection, seams.entropy, keep=settings.refresh_tokens_max)
-        async with open_system("hub", seams=seams) as system:
+        async with open_system(
+            "hub",
+            seams=seams,
+            exit_when_wedged=exit_when_wedged,
+            watchdog=settings.watchdog() if watch_thread else None,
+        ) as system:
             identity = system.ref(f"{ROOT}/identity")
             avatars = StandinSessions(avatar, seams)
             parts = _Parts(

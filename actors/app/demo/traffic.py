@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import anyio
 import attrs
 import msgspec
 import trio
@@ -27,6 +26,7 @@ from holdfast.actors.config.sources import load
 from holdfast.runtime import AskError, System, WallClock
 from holdfast.runtime.control import ControlError, ControlServer, Verbs
 from holdfast.runtime.daemon import stop_signals
+from holdfast.runtime.last_resort import StopRequest
 from holdfast.supervisors import Budget, start_tree, supervisor, worker
 
 __all__ = ["Counts", "count_leaks", "main"]
@@ -139,7 +139,7 @@ async def _run(config: Path, control: Path, journal_path: Path, report: Path) ->
         report.write_bytes(msgspec.json.encode({"pid": os.getpid(), "leaked_tasks": count_leaks(systems)}))
 
 
-async def _serve(client: Client, control: Path, traffic: Traffic, asked: anyio.Event) -> None:
+async def _serve(client: Client, control: Path, traffic: Traffic, asked: StopRequest) -> None:
     door = DaemonDoor(
         client=client,
         started_at=client.system.now(),
