@@ -106,9 +106,8 @@ def _noted_at_once(asked: StopRequest) -> Generator[None]:
     loops = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.signalled(number)
         loop = loops[signal.Signals(number)]
-        if callable(loop):
+        if asked.signalled(number) and callable(loop):
             loop(number, frame)
 
     for number in STOP_SIGNALS:

@@ -88,11 +88,13 @@ class StopRequest:
         """Bound the end although nobody has asked: the process ends by itself."""
         self._armed = True
 
-    def signalled(self, number: int) -> None:
-        """Note a stop signal, in the very handler of it; a second request ends the process at once."""
+    def signalled(self, number: int) -> bool:
+        """Note a stop signal in its very handler; True for the first request, the second ends the process."""
         if self._asked:
             self._seams.exit_process(128 + number)
+            return False
         self._asked = self._armed = True
+        return True
 
     def covers(self, system: System) -> None:
         """Have the report name what is left of this system."""

@@ -44,7 +44,6 @@ def terminated(process: subprocess.Popen[str], *signals: int) -> tuple[int, str,
     began = time.monotonic()
     for number in signals:
         process.send_signal(number)
-        time.sleep(0.1)
     shown, said = process.communicate(timeout=PATIENCE)
     return process.returncode, shown, said, time.monotonic() - began
 
@@ -91,9 +90,10 @@ def test_a_process_that_ends_when_it_is_asked_to_is_left_alone(backend: str) -> 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_a_second_signal_ends_a_blocked_process_at_once(backend: str) -> None:
     with ready("tests.process.stubborn", "block", backend) as process:
-        status, _shown, said, took = terminated(process, signal.SIGTERM, signal.SIGTERM)
+        status, _shown, said, took = terminated(process, signal.SIGTERM, signal.SIGINT)
 
-    assert status == 128 + signal.SIGTERM, said
+    # Both may be there before the first is looked at, and then the lower number comes first.
+    assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT), said
     assert took < WITHIN
 
 
