@@ -9,6 +9,7 @@ at once.  The source lines come from the files when the text is made.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import msgspec
 from holdfast.runtime.outcomes import members
 from holdfast.runtime.redaction import clean_string
 
-__all__ = ["Backtrace", "Frame", "backtrace_of", "innermost"]
+__all__ = ["Backtrace", "Frame", "backtrace_of", "innermost", "own_place"]
 
 # The innermost frames tell the story; a recursion's thousand do not.
 FRAMES_MAX = 20
@@ -33,6 +34,9 @@ TEXT_MAX = 4_000
 
 # Outer frames in this folder lead to the actor's code; where there is none beyond them, the last one is kept.
 _KERNEL = str(Path(__file__).parent)
+
+# What stands between an actor that waits and the operating system.
+_LOOPS = re.compile(r"[/\\\\](trio|anyio|asyncio|outcome)[/\\\\]")
 
 Frame: TypeAlias = tuple[str, int, str]
 """File, line, function."""
@@ -94,6 +98,16 @@ def innermost(stack: str, frames: int = FRAMES_MAX) -> str:
     """Return so many of the innermost frames of a formatted stack."""
     mark = '  File "'
     return "".join([mark + frame for frame in stack.split(mark)[1:][-frames:]])
+
+
+def own_place(stack: str) -> str:
+    """Return the innermost frame of a formatted stack that is the actor's own; empty without any frame.
+
+    The frames inside of it are the event loop's and this runtime's, and are the same for everybody who waits.
+    """
+    frames = [line.strip() for line in stack.splitlines() if line.startswith('  File "')]
+    own = [frame for frame in frames if _KERNEL not in frame and not _LOOPS.search(frame)]
+    return (own or frames or [""])[-1]
 
 
 def _written(error: BaseException, seen: set[int]) -> Backtrace:

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from holdfast.runtime.backtrace import Backtrace
+from holdfast.runtime.backtrace import Backtrace, own_place
 
 __all__ = [
     "RECORDER_CAPACITY",
@@ -144,9 +144,9 @@ class HandlerSlow(Event, frozen=True):
     at: float
 
     def __str__(self) -> str:
-        fails = f"; it has failed after {self.limit:g} s" if self.limit is not None else ""
-        frames = [line.strip() for line in self.stack.splitlines() if line.startswith('  File "')]
-        where = f"; it waits at {frames[-1]}" if frames else ""
+        fails = f"; at {self.limit:g} s it has failed" if self.limit is not None else ""
+        place = own_place(self.stack)
+        where = f"; it waits at {place}" if place else ""
         return (
             f"{self.path} (incarnation {self.incarnation}) has been handling {self.message_type} "
             f"for {self.seconds:.3g} s{fails}{where}"
@@ -161,6 +161,12 @@ class TaskWedged(Event, frozen=True):
     stack: str
     resources: tuple[str, ...]
     at: float
+
+    def __str__(self) -> str:
+        place = own_place(self.stack)
+        where = f"; it goes on at {place}" if place else ""
+        held = f"; it holds {', '.join(self.resources)}" if self.resources else ""
+        return f"{self.path} (incarnation {self.incarnation}) was killed and cannot be ended{where}{held}"
 
 
 class ObserverRemoved(Event, frozen=True):

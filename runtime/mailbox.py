@@ -62,7 +62,7 @@ class MailboxSpec:
     """Whether mail waits for the next incarnation.  Discard it where it belongs to a connection."""
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.capacity, int) or self.capacity < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        if type(self.capacity) is not int or self.capacity < 1:
             raise DefinitionError(
                 f"a mailbox's capacity is a whole number of 1 or more, got {self.capacity!r}"
             )

@@ -13,6 +13,7 @@ import attrs
 from holdfast.runtime.outcomes import SHUTDOWN
 from holdfast.supervisors.child_spec import ChildSpec, Pool, check_significance
 from holdfast.supervisors.children import Child, State
+from holdfast.supervisors.dependencies import check_dependencies
 from holdfast.supervisors.errors import (
     AlreadyPresent,
     CallRefused,
@@ -71,6 +72,7 @@ def _start_child(machine: SupervisorMachine, call: StartChild, _now: float) -> P
     # The spec is checked before the id is looked up; with a known id it has no further effect (R43).
     try:
         check_significance(call.spec, machine.group.auto_shutdown)
+        check_dependencies(call.spec, machine.children)
     except SpecError as error:
         return _refuse(error)
     known = machine.children.get(call.spec.id)
@@ -191,7 +193,7 @@ def _orderly(
     report = OrderlyRestart(
         supervisor=machine.path,
         at=now,
-        child=trigger.id,
+        child=None if whole else trigger.id,
         strategy=machine.group.strategy.value,
         stops=tuple(child.id for child in to_stop(group)),
         starts=tuple(child.id for child in to_start(group, probing=True)),

@@ -6,7 +6,7 @@ Pure, over the specs: what no order can satisfy is refused where the tree is wri
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.supervisors.errors import InvalidSpec
@@ -14,7 +14,7 @@ from holdfast.supervisors.errors import InvalidSpec
 if TYPE_CHECKING:
     from holdfast.supervisors.child_spec import ChildSpec
 
-__all__ = ["start_order"]
+__all__ = ["check_dependencies", "start_order"]
 
 
 def start_order(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
@@ -29,12 +29,17 @@ def start_order(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
             "supervisor", "ids of children are unique", sorted({i for i in ids if ids.count(i) > 1})
         )
     for child in children:
-        for name in child.depends_on:
-            if name not in by_id:
-                raise InvalidSpec(f"child {child.id!r}", "depends_on names siblings", name)
+        check_dependencies(child, by_id)
     if not any(child.depends_on for child in children):
         return tuple(children)
     return _topological(children)
+
+
+def check_dependencies(child: ChildSpec, siblings: Container[str]) -> None:
+    """Refuse a dependency that no sibling has as its id."""
+    for name in child.depends_on:
+        if name not in siblings:
+            raise InvalidSpec(f"child {child.id!r}", "depends_on names siblings", name)
 
 
 def _topological(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:

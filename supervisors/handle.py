@@ -14,7 +14,7 @@ from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import describe
 from holdfast.runtime.ref import Ref
 from holdfast.supervisors.child_spec import ChildSpec
-from holdfast.supervisors.errors import NoSuchChild
+from holdfast.supervisors.errors import InvalidSpec, NoSuchChild
 from holdfast.supervisors.messages import (
     ChildCounts,
     ChildHandle,
@@ -101,6 +101,7 @@ class Handle:
         """Stop the supervisor with its children, in order; returns when it is gone.
 
         Under a supervisor of its own it may be restarted then: it ended by itself, in an orderly way.
+        It waits its turn like any call: a supervisor that is suspended stops when it is resumed.
         """
         gone = anyio.Event()
 
@@ -184,6 +185,11 @@ class DynamicHandle(Handle):
         return await self.ref.ask(GetSpec(self._name(child)), timeout=self.timeout)
 
     def _name(self, child: Ref) -> str:
+        given: object = child
+        if not isinstance(given, Ref):
+            raise InvalidSpec(
+                f"call of {self.ref.path}", "a child of a dynamic supervisor is named by its ref", given
+            )
         above, _, name = child.path.rpartition("/")
         if above != self.ref.path or child.slot.state == "removed":
             raise NoSuchChild(self.ref.path, child.path)

@@ -200,7 +200,7 @@ class SupervisorMachine:
         if child is None or child.state is not State.RESTARTING or child.retry_serial != fact.serial:
             return NOTHING  # terminated, or up again meanwhile: void (R14, R36, R39)
         child.retry_serial = None
-        return self._attempt(child, now, chance, "is tried again")
+        return self._attempt(child, now, chance, "is still down")
 
     def _attempt(self, child: Child, now: float, chance: float, why: str) -> Plan:
         charged = self.recovery.charge(child, now)

@@ -14,6 +14,7 @@ import attrs
 from holdfast.runtime.messages import Message, Request
 from holdfast.runtime.ref import Ref
 from holdfast.supervisors.child_spec import ChildSpec, Restart, ShutdownRule
+from holdfast.supervisors.errors import InvalidSpec
 from holdfast.supervisors.reports import BudgetLeft
 
 __all__ = [
@@ -114,6 +115,9 @@ class StartChild(Request[ChildHandle], frozen=True):
 
     spec: ChildSpec
 
+    def __post_init__(self) -> None:
+        _check_spec("start_child", self.spec)
+
 
 class StartInstance(Request[ChildHandle], frozen=True):
     """Start one more child of a dynamic supervisor; the arguments go to the template's factory."""
@@ -129,11 +133,17 @@ class TerminateChild(Request[None], frozen=True):
 
     child: str
 
+    def __post_init__(self) -> None:
+        _check_id("terminate_child", self.child)
+
 
 class RestartChild(Request[ChildHandle], frozen=True):
     """Start a stopped child again, just that one (R30)."""
 
     child: str
+
+    def __post_init__(self) -> None:
+        _check_id("restart_child", self.child)
 
 
 class DeleteChild(Request[None], frozen=True):
@@ -141,11 +151,17 @@ class DeleteChild(Request[None], frozen=True):
 
     child: str
 
+    def __post_init__(self) -> None:
+        _check_id("delete_child", self.child)
+
 
 class RestartPath(Request[None], frozen=True):
     """Restart a child in an orderly way, with the strategy's effect on its group and no charge."""
 
     child: str
+
+    def __post_init__(self) -> None:
+        _check_id("restart", self.child)
 
 
 class RestartAll(Request[None], frozen=True):
@@ -163,6 +179,9 @@ class Reconfigure(Request[None], frozen=True):
 
     spec: ChildSpec
 
+    def __post_init__(self) -> None:
+        _check_spec("reconfigure", self.spec)
+
 
 class WhichChildren(Request[tuple[ChildInfo, ...]], frozen=True):
     """List the children in start order (OTP lists newest first)."""
@@ -173,6 +192,9 @@ class WhichChild(Request[ChildInfo], frozen=True):
 
     child: str
 
+    def __post_init__(self) -> None:
+        _check_id("which_child", self.child)
+
 
 class CountChildren(Request[ChildCounts], frozen=True):
     """Count the children."""
@@ -182,6 +204,9 @@ class GetSpec(Request[ChildSpec], frozen=True):
     """Return a child's spec; for a dynamic child its template."""
 
     child: str
+
+    def __post_init__(self) -> None:
+        _check_id("get_spec", self.child)
 
 
 class GetSupervision(Request[Supervision], frozen=True):
@@ -195,6 +220,9 @@ class ReportFailure(Request[None], frozen=True):
     error: str
     at: float
     """Monotonic seconds: when it was said, for the supervisor may be busy."""
+
+    def __post_init__(self) -> None:
+        _check_id("report_failure", self.component)
 
 
 class Correlate(Message, frozen=True):
@@ -243,3 +271,16 @@ Call: TypeAlias = (
     | Reconfigure
     | StopSupervisor
 )
+
+
+# Refused where the call is made: a wrong argument is the caller's mistake, and no crash of a supervisor.
+
+
+def _check_id(call: str, id: object) -> None:  # noqa: A002 - the domain's word
+    if not isinstance(id, str):
+        raise InvalidSpec(call, "it takes a name", id)
+
+
+def _check_spec(call: str, spec: object) -> None:
+    if not isinstance(spec, ChildSpec):
+        raise InvalidSpec(call, "it takes a spec made by worker(), supervisor() or dynamic()", spec)

@@ -92,7 +92,8 @@ class RestartDelayed(Report, frozen=True, kw_only=True, tag="supervisor:restart_
 
     def sentence(self) -> str:
         stopped = f", {_names(self.stops)} stopped meanwhile" if self.stops else ""
-        return f"{self._of(self.child)} {self.why}; attempt {self.attempt} in {self.delay:.2f} s{stopped}"
+        then = f"restart attempt {self.attempt} in {self.delay:.2f} s"
+        return f"{self._of(self.child)} {self.why}; {then}{stopped}"
 
 
 class StartAttemptFailed(Report, frozen=True, kw_only=True, tag="supervisor:start_failed"):
@@ -171,8 +172,10 @@ class StopWentWrong(Report, frozen=True, kw_only=True, tag="supervisor:stop_went
     wedged: bool
 
     def sentence(self) -> str:
-        how = "is wedged: it was killed and goes on" if self.wedged else f"ended as {self.outcome}"
-        return f"{self._of(self.child)} {how} while it was being stopped (rule: {self.rule})"
+        child = self._of(self.child)
+        if self.wedged:
+            return f"{child} did not end when it was stopped (rule: {self.rule}) and killed: it is wedged"
+        return f"{child} ended as {self.outcome} while it was being stopped (rule: {self.rule})"
 
 
 class NoticeIgnored(Report, frozen=True, kw_only=True, tag="supervisor:notice_ignored"):
@@ -183,20 +186,24 @@ class NoticeIgnored(Report, frozen=True, kw_only=True, tag="supervisor:notice_ig
     outcome: str
 
     def sentence(self) -> str:
-        return f"notice of {self._of(self.child)}, incarnation {self.incarnation} ({self.outcome}), was void"
+        who = f"{self._of(self.child)}, incarnation {self.incarnation}"
+        return f"the end of {who} ({self.outcome}) had been dealt with already; nothing is done"
 
 
 class OrderlyRestart(Report, frozen=True, kw_only=True, tag="supervisor:orderly_restart"):
     """Somebody asked for a restart; it is orderly and costs no budget."""
 
     child: str | None
+    """Whose restart was asked for; None for everybody's."""
     strategy: str
     stops: tuple[str, ...]
     starts: tuple[str, ...]
 
     def sentence(self) -> str:
-        what = self.supervisor if self.child is None else self._of(self.child)
-        return f"restart of {what} was asked for; {self.strategy} restarts {_names(self.starts)}, no charge"
+        if self.child is None:
+            return f"restart of all of {self.supervisor} was asked for: {_names(self.starts)}, no charge"
+        done = f"{self.strategy} restarts {_names(self.starts)}"
+        return f"restart of {self._of(self.child)} was asked for; {done}, no charge"
 
 
 class FullRestartStarted(Report, frozen=True, kw_only=True, tag="supervisor:full_restart_started"):

@@ -34,6 +34,11 @@ __all__ = [
 # An event's payload on one line; the whole of it is in `--json` and in the log.
 LINE_MAX = 160
 
+# A decision is told with its reason, which may quote an exception, and ends in what was done about it.
+DECISION_MAX = 320
+
+_DECISIONS = ("supervisor:", "system:")
+
 _STYLES = (
     ("actor:started", "green"),
     ("actor:ended", "yellow"),
@@ -43,6 +48,7 @@ _STYLES = (
     ("thread:blocked", "bold red"),
     ("dead:letter", "dim"),
     ("supervisor:gave_up", "bold red"),
+    ("system:failure", "bold red"),
     ("supervisor:full_restart", "bold magenta"),
     ("supervisor:", "magenta"),
     ("auth:error", "red"),
@@ -71,10 +77,8 @@ def describe(event: Event) -> str:
             return str(event)
         case DeadLetter():
             return f"{event.message_type} to {event.path}: {event.why}"
-        case HandlerSlow() | ThreadBlocked():
+        case HandlerSlow() | ThreadBlocked() | TaskWedged():
             return str(event)
-        case TaskWedged():
-            return f"{event.path} cannot be ended; it goes on at {event.stack.strip().splitlines()[-2:]}"
         case _:
             return _pairs(event_payload(event))
 
@@ -94,8 +98,19 @@ def form_line(form: Mapping[str, object]) -> Text:
 
 
 def _line(name: str, text: str, at: float) -> Text:
-    shown = plain(text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…")
+    decided = name.startswith(_DECISIONS)
+    shown = plain(_cut_inside(text, DECISION_MAX) if decided else _cut(text, LINE_MAX))
     return Text.assemble((f"{at:9.3f}  ", "dim"), (f"{plain(name):<28}", style_of(name)), f" {shown}")
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _cut_inside(text: str, limit: int) -> str:
+    """Keep both ends: who and why, and what was done and is left."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def style_of(name: str) -> str:

@@ -514,6 +514,7 @@ async def test_a_child_task_that_shields_itself_holds_up_no_stop_not_even_one_wi
             assert system.now() - start == pytest.approx(1, abs=1e-3)
             assert isinstance(wedged[0], TaskWedged)
             assert "_shielded" in wedged[0].stack
+            assert "cannot be ended; it goes on at File" in str(wedged[0])
             await anyio.sleep(30)
             assert system.tasks == 1
 

@@ -180,6 +180,7 @@ async def test_a_slow_handler_is_reported_with_its_stack_and_goes_on() -> None:
         assert (event.report, event.limit) == (1, 10.0)
         assert event.seconds == pytest.approx(2.0)
         assert "in rest" in event.stack
+        assert str(event).endswith("in rest"), "and not where the event loop waits"
         assert "hunter2" not in event.stack
 
 

@@ -5,6 +5,7 @@ One row for each field and wrong value: the message names whose it is, what was 
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from holdfast.supervisors import (
     TRANSIENT,
     Budget,
     ChildSpec,
+    DynamicHandle,
     FullRestart,
     InvalidSpec,
     Readiness,
@@ -232,3 +234,41 @@ async def test_a_factory_that_returns_one_actor_twice_is_refused_with_both_paths
     async with open_system() as system:
         with pytest.raises(StartFailed, match=r"factory of top/b makes a new actor .* has been top/a"):
             await start_tree(system, supervisor("top", worker("a", lambda: one), worker("b", lambda: one)))
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [], "a"], ids=repr)
+@both_backends
+async def test_a_call_with_a_wrong_argument_is_refused_at_the_caller_and_the_supervisor_lives(
+    wrong: Any,
+) -> None:
+    # R4, R43: a caller's mistake is no crash of everybody
+    async with open_system() as system:
+        top = await start_tree(
+            system, supervisor("top", worker("a", Actor), dynamic("pool", template("p", Actor)))
+        )
+        pool = DynamicHandle(system.ref("top/pool"))
+        calls: list[Any] = [
+            top.start_child,
+            top.reconfigure,
+            pool.terminate_child,
+            pool.which_child,
+            pool.restart,
+        ]
+        if not isinstance(wrong, str):
+            calls += [top.terminate_child, top.restart_child, top.delete_child, top.restart, top.which_child]
+            calls += [top.get_spec, functools.partial(top.report_failure, error="down")]
+        for call in calls:
+            with pytest.raises(InvalidSpec, match="got"):
+                await call(wrong)
+
+        assert [child.incarnation for child in await top.which_children()] == [1, 1]
+
+
+@both_backends
+async def test_a_child_that_is_added_depends_on_siblings_too() -> None:
+    async with open_system() as system:
+        top = await start_tree(system, supervisor("top", worker("a", Actor)))
+        with pytest.raises(InvalidSpec, match="child 'b': depends_on names siblings; got 'c'"):
+            await top.start_child(worker("b", Actor, depends_on=["c"]))
+
+        assert (await top.start_child(worker("b", Actor, depends_on=["a"]))).id == "b"

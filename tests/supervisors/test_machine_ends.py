@@ -70,9 +70,7 @@ def test_a_wedged_child_is_reported_as_such() -> None:
     stage.end("a")
 
     (report,) = stage.said(StopWentWrong)
-    assert report.sentence() == (
-        "top/b is wedged: it was killed and goes on while it was being stopped (rule: 5 s)"
-    )
+    assert report.sentence() == ("top/b did not end when it was stopped (rule: 5 s) and killed: it is wedged")
 
 
 def significant(auto_shutdown: object, *, budget: Budget = PLENTY) -> Stage:

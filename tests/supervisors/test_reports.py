@@ -48,7 +48,7 @@ REPORTS: list[tuple[Report, str]] = [
         RestartDelayed(
             supervisor="s", at=1.0, child="a", why="could not be started", attempt=2, delay=1.5, stops=("b",)
         ),
-        "s/a could not be started; attempt 2 in 1.50 s, b stopped meanwhile",
+        "s/a could not be started; restart attempt 2 in 1.50 s, b stopped meanwhile",
     ),
     (
         StartAttemptFailed(
@@ -107,7 +107,7 @@ REPORTS: list[tuple[Report, str]] = [
     ),
     (
         NoticeIgnored(supervisor="s", at=1.0, child="a", incarnation=3, outcome="killed"),
-        "notice of s/a, incarnation 3 (killed), was void",
+        "the end of s/a, incarnation 3 (killed) had been dealt with already; nothing is done",
     ),
     (
         OrderlyRestart(
@@ -116,8 +116,10 @@ REPORTS: list[tuple[Report, str]] = [
         "restart of s/a was asked for; one_for_all restarts a, b, c, d, e, f and 2 more, no charge",
     ),
     (
-        OrderlyRestart(supervisor="s", at=1.0, child=None, strategy="one_for_one", stops=(), starts=()),
-        "restart of s was asked for; one_for_one restarts nothing, no charge",
+        OrderlyRestart(
+            supervisor="s", at=1.0, child=None, strategy="one_for_one", stops=(), starts=("a", "b")
+        ),
+        "restart of all of s was asked for: a, b, no charge",
     ),
     (
         FullRestartStarted(supervisor="s", at=1.0, why="a crashed", drain=5.0, stop=10.0),

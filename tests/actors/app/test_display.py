@@ -28,3 +28,13 @@ def test_words_in_brackets_are_no_markup() -> None:
     line = form_line({"type": "message:received", "text": "[bold red]fire[/]", "at": 0.0})
 
     assert "[bold red]fire[/]" in line.plain
+
+
+def test_a_long_reason_hides_neither_who_it_was_nor_what_was_done() -> None:
+    done = "; rest_for_one restarts socket; 4 of 5 restarts left in 8.2 s"
+    text = f"session/link/socket crashed (KeyError: {'x' * 1000}){done}"
+    line = form_line({"type": "supervisor:restart", "text": text, "at": 0.0}).plain
+
+    assert "session/link/socket crashed (KeyError" in line
+    assert line.endswith(done)
+    assert len(line) < 400

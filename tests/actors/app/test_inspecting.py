@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 import msgspec
 import pytest
 import trio
-from tests.runtime.cast import Ask, Boom, Note, Scribe, Wait
+from tests.runtime.cast import Ask, Boom, Note, Scribe, SlowScribe, Wait
 
 from holdfast.actors.app.inspecting import inspecting_verbs
 from holdfast.runtime import REDACTED, Actor, HoldfastError, Request, Secret, System, on, open_system
@@ -69,7 +69,7 @@ async def test_inspect_shows_counts_state_and_the_latest_events() -> None:
 @on_trio
 async def test_a_busy_actor_is_shown_as_busy_without_its_state() -> None:
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         scribe.tell(Wait(60.0))
         await settled()
 
