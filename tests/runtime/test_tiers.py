@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 
 import anyio
@@ -19,7 +20,7 @@ from holdfast.runtime import (
     on,
     open_system,
 )
-from holdfast.runtime.testing import both_backends, settled
+from holdfast.runtime.testing import both_backends, on_asyncio, settled
 
 
 class Plain(Actor):
@@ -257,3 +258,19 @@ async def test_a_base_exception_of_a_handler_ends_its_actor_and_not_the_pump() -
         assert isinstance(outcome, Crash)
         assert isinstance(outcome.exception, Odd)
     assert log == ["still served"]
+
+
+# trap 8: asyncio lets anyone cancel a task, at any moment
+@on_asyncio
+async def test_a_pump_that_is_cancelled_by_a_stranger_goes_on() -> None:  # S-A12
+    log: list[str] = []
+    async with open_system() as system:
+        plain = await system.start("plain", lambda: Plain(log))
+        await settled()
+        for task in asyncio.all_tasks():
+            if task.get_name() == f"{system.name}.pump":
+                task.cancel()
+        await settled()
+        plain.tell(Note("heard"))
+        await settled()
+    assert log == ["heard"]
