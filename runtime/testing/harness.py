@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
-import pytest
 import trio
-import trio._core._run as trio_scheduler  # the seed of its scheduler has no public name
 import trio.testing
+
+from holdfast.runtime.testing.scheduler import seed_order
 
 __all__ = ["BACKENDS", "both_backends", "on_asyncio", "on_trio", "run"]
 
@@ -63,8 +63,7 @@ def run(backend: str, main: Callable[[], Awaitable[T]], *, seed: int = 0) -> T:
     asyncio's is fixed.
     """
     if backend == "trio":
-        setattr(trio_scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010 - typed as final
-        trio_scheduler._r.seed(seed)
+        seed_order(seed)
         return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     if backend == "asyncio":
         return anyio.run(main, backend="asyncio", backend_options={"loop_factory": _VirtualLoop})
@@ -78,6 +77,7 @@ async def _bounded(test: Callable[..., Awaitable[None]], arguments: Mapping[str,
 
 def both_backends(test: Callable[P, Awaitable[None]]) -> Callable[Concatenate[str, P], None]:
     """Make two tests of one: the same on trio and on asyncio."""
+    import pytest  # whoever simulates without it imports this package, too
 
     @functools.wraps(test)
     def synchronous(backend: str, **arguments: Any) -> None:

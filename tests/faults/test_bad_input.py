@@ -12,7 +12,6 @@ import httpx2
 import pytest
 import trio
 import trio_websocket
-from tests.stories.network import LATENCY
 from tests.stories.peers import HELLO, Script, Talk, accepting, instead_of_hub, welcoming
 from tests.stories.story import BACK_WITHIN, Story, running
 from tests.stories.world import (
@@ -40,6 +39,7 @@ from holdfast.actors.socket.messages import FrameRejected
 from holdfast.runtime import CrashReported, HoldfastError, StartFailed
 from holdfast.runtime.seams import StoreUnreadable
 from holdfast.runtime.testing import on_trio
+from holdfast.specs.network import LATENCY
 from holdfast.supervisors import CallRefused, restart_path
 
 # ---- configuration ---------------------------------------------------------------------------------

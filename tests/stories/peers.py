@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import trio
 import trio_websocket
-from tests.stories.network import MemoryNetwork
 from tests.stories.world import REALTIME_PORT, flat_nursery
 
 from holdfast.runtime import Address
+from holdfast.specs.network import MemoryNetwork
 
 __all__ = ["HELLO", "Script", "Talk", "accepting", "instead_of_hub", "welcoming"]
 

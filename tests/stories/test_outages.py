@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import trio
 import trio_websocket
-from tests.stories.network import LATENCY
 from tests.stories.peers import accepting, instead_of_hub, welcoming
 from tests.stories.story import BACK_WITHIN, running
 from tests.stories.world import flat_nursery, open_world, until
@@ -37,6 +36,7 @@ from holdfast.actors.socket.messages import Connected as LinkConnected
 from holdfast.actors.socket.messages import Disconnected as LinkDisconnected
 from holdfast.actors.socket.messages import HeartbeatMissed
 from holdfast.runtime.testing import on_trio
+from holdfast.specs.network import LATENCY
 
 HOUR = 3_600.0
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from tests.stories.network import LATENCY, Weather
 from tests.stories.story import running
 from tests.stories.traffic import Traffic
 from tests.stories.world import Recorder, flat_nursery, open_world
@@ -33,6 +32,7 @@ from holdfast.actors.reconnect.messages import (
 )
 from holdfast.actors.socket.messages import Connected as LinkConnected
 from holdfast.runtime.testing import on_trio
+from holdfast.specs.network import LATENCY, Weather
 
 HOUR = 3_600.0
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from tests.stories.guards import nothing_real
-from tests.stories.network import LATENCY, MemoryNetwork
 from tests.stories.traffic import Traffic
 from tests.stories.world import open_world
 
 from holdfast.runtime import Address, RefusedInSimulation, Seams
 from holdfast.runtime.testing import on_trio
+from holdfast.specs.guards import nothing_real
+from holdfast.specs.network import LATENCY, MemoryNetwork
 
 
 def _start_thread() -> None:

@@ -13,20 +13,26 @@ import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import apsw
 import attrs
 import httpx2
 import trio
-from tests.stories.guards import nothing_real
-from tests.stories.network import LATENCY, MemoryNetwork
 
 from holdfast.actors.client import Client, open_client
 from holdfast.actors.hub import Hub, HubSettings, open_hub
 from holdfast.actors.hub.avatar_sessions import AvatarStandinSettings
 from holdfast.runtime import Event, InjectedFault, Seams, Secret
 from holdfast.runtime.seams import OpenStore, open_store
+from holdfast.specs import (
+    LATENCY,
+    InlineThreads,
+    MemoryNetwork,
+    VirtualCalendar,
+    never_exit,
+    nothing_real,
+)
 from holdfast.supervisors import TreeNode, snapshot
 
 __all__ = [
@@ -43,7 +49,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 API_KEY = Secret("a-key-for-stories")
 # How often a condition is looked at, in virtual seconds.
@@ -51,30 +56,9 @@ TICK = 1 / 16
 
 HTTP_PORT, REALTIME_PORT, AVATAR_PORT = 8001, 8002, 8003
 
-# 2026-11-19: dates in tokens have to be after the libraries' idea of the past.
-FIRST_DAY = 1_795_000_000.0
-
 
 class BOOM(Exception):
     """What actors are made to crash of."""
-
-
-class VirtualCalendar:
-    """Unix time that runs with the loop's clock; `offset` makes it jump."""
-
-    def __init__(self) -> None:
-        self.offset = FIRST_DAY
-
-    def now(self) -> float:
-        return self.offset + trio.current_time()
-
-
-class InlineThreads:
-    """Blocking calls run where they are made: nothing else may run meanwhile in virtual time."""
-
-    async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
-        await trio.lowlevel.checkpoint()
-        return fn(*args)
 
 
 class HubTransport(httpx2.AsyncBaseTransport):
@@ -154,7 +138,7 @@ class World:
             entropy=self.random.randbytes,
             store=store,
             threads=InlineThreads(),
-            exit_process=_never,
+            exit_process=never_exit,
         )
 
     # -- the hub
@@ -342,7 +326,3 @@ async def flat_nursery() -> AsyncGenerator[trio.Nursery]:
         failure = group.exceptions[0] if len(group.exceptions) == 1 else group
     if failure is not None:
         raise failure
-
-
-def _never(status: int) -> None:
-    raise AssertionError(f"a simulated run ended its process with status {status}")

@@ -10,7 +10,7 @@ import attrs
 import msgspec
 import pytest
 import trio
-from tests.stories.world import FIRST_DAY, open_world, until
+from tests.stories.world import open_world, until
 
 from holdfast.actors.client.facade import Client, SendFailed
 from holdfast.actors.client.messages import MessageUnreadable
@@ -19,6 +19,7 @@ from holdfast.actors.client.topology import Siblings, siblings
 from holdfast.actors.delivery.messages import Accepted, Append, Batch, Inbound, Take
 from holdfast.runtime import Actor, Event, Message, Subscription, on, open_system
 from holdfast.runtime.testing import on_trio, probe
+from holdfast.specs import FIRST_DAY
 from holdfast.supervisors import Budget, start_tree, supervisor, worker
 
 # Valid JSON that nobody can decode: a lying hub says it, or another client through an honest one.

@@ -8,7 +8,6 @@ what is on its way and nobody can rely on where a read ends.
 from __future__ import annotations
 
 import errno
-import random
 from collections import deque
 from typing import Literal
 
@@ -16,6 +15,7 @@ import attrs
 import trio
 
 from holdfast.runtime import Address, UnixAddress
+from holdfast.specs.randomness import Random
 
 __all__ = ["LATENCY", "MemoryListener", "MemoryNetwork", "MemoryStream", "Weather"]
 
@@ -32,7 +32,7 @@ Weather = Literal["fine", "refusing", "silent"]
 class _Pipe:
     """One direction."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: Random) -> None:
         self._random = source
         self._pieces: deque[tuple[float, bytes]] = deque()
         self._size = 0
@@ -137,7 +137,7 @@ class MemoryStream(trio.abc.Stream):
 class Wire:
     """A connection: what can be done to it from outside."""
 
-    def __init__(self, port: int, owner: str, source: random.Random) -> None:
+    def __init__(self, port: int, owner: str, source: Random) -> None:
         self.port = port
         self.owner = owner
         self.left = 0
@@ -201,7 +201,7 @@ class MemoryListener:
 class MemoryNetwork:
     """Everything between the client and the hub."""
 
-    random: random.Random
+    random: Random
     listeners: dict[int, MemoryListener] = attrs.field(factory=dict[int, MemoryListener])
     wires: list[Wire] = attrs.field(factory=list[Wire])
     weather: Weather = "fine"
