@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 import pytest
-from tests.runtime.cast import Ask, Boom, Fail, Note, Scribe, Wait, events_of
+from tests.runtime.cast import Ask, Boom, Fail, Note, SlowScribe, Wait, events_of
 from tests.supervisors.crew import Crew, Die
 
 from holdfast.runtime import (
@@ -34,7 +34,7 @@ async def test_a_suspended_actors_mail_waits_and_a_call_times_out() -> None:
     # S22
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         await system.inspect(scribe).suspend()
 
         scribe.tell(Note("one"))
@@ -53,7 +53,7 @@ async def test_resume_serves_what_waited_in_order() -> None:
     # S22
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         inspection = system.inspect(scribe)
         await inspection.suspend()
         scribe.tell(Note("one"))
@@ -71,7 +71,7 @@ async def test_suspending_twice_and_resuming_twice_is_once() -> None:
     # S22
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         inspection = system.inspect(scribe)
         await inspection.suspend()
         await inspection.suspend()
@@ -253,7 +253,7 @@ async def test_a_stop_from_outside_runs_the_stop_hook_and_returns_when_the_actor
     # S17
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         scribe.tell(Note("before"))
 
         await system.inspect(scribe).stop(Shutdown("enough"))
@@ -268,7 +268,7 @@ async def test_a_stop_from_outside_runs_the_stop_hook_and_returns_when_the_actor
 async def test_another_end_than_the_one_asked_for_is_raised_at_the_stopper() -> None:
     # S17
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         scribe.tell(Fail())
 
         with pytest.raises(StoppedOtherwise, match="as normal and ended as crash"):
@@ -280,7 +280,7 @@ async def test_a_stop_that_takes_too_long_fails_at_the_stopper_and_goes_on() -> 
     # S17
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         scribe.tell(Wait(3.0))
         await settled()
 
@@ -296,7 +296,7 @@ async def test_a_stop_that_takes_too_long_fails_at_the_stopper_and_goes_on() -> 
 async def test_an_invalid_timeout_or_outcome_of_a_stop_leaves_the_actor_alive() -> None:
     # S17
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
 
         with pytest.raises(InvalidTimeout):
             await system.inspect(scribe).stop(timeout=-1.0)
@@ -311,7 +311,7 @@ async def test_a_suspended_actor_is_stopped_all_the_same() -> None:
     # S17, S22
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
         await system.inspect(scribe).suspend()
         scribe.tell(Note("waits"))
 
@@ -382,7 +382,7 @@ async def test_a_trace_tells_its_sink_of_each_message_until_it_is_stopped() -> N
     # S23
     traced: list[Observed] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         with system.inspect(scribe).trace(traced.append):
             scribe.tell(Wait(2.0))
             await anyio.sleep(3.0)

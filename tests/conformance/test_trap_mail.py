@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 from tests.conformance.naive import HandleRef, Inbox, RetainingGroup, UnboundedInbox, ask_and_wait
-from tests.runtime.cast import Ask, Boom, Fail, Forward, Note, Relay, Scribe, Wait, keeper
+from tests.runtime.cast import Ask, Boom, Fail, Forward, Note, Relay, SlowScribe, Wait, keeper
 
 from holdfast.runtime import Actor, ActorCrashed, AskCycle, MailboxFull, MailboxSpec, on, open_system
 from holdfast.runtime.testing import both_backends, settled
@@ -45,7 +45,7 @@ async def test_a_circle_of_asks_is_refused_before_it_waits() -> None:
 # trap 13
 @both_backends
 async def test_the_death_of_the_callee_fails_its_caller_at_once() -> None:
-    class Dying(Scribe):
+    class Dying(SlowScribe):
         @on(Ask)
         async def answer_never(self, message: Ask) -> str:
             await anyio.sleep(1.0)
@@ -70,7 +70,7 @@ async def test_the_death_of_the_callee_fails_its_caller_at_once() -> None:
 async def test_a_question_that_is_withdrawn_is_not_handled() -> None:
     async with open_system() as system:
         log: list[str] = []
-        ref = await system.start("scribe", lambda: Scribe(log))
+        ref = await system.start("scribe", lambda: SlowScribe(log))
         ref.tell(Wait(2.0))
         with anyio.move_on_after(1.0):
             await ref.ask(Ask("withdrawn"), timeout=60.0)
@@ -92,7 +92,7 @@ def has_a_bound(tell: Callable[[Note], None], depth: Callable[[], int]) -> None:
 # trap 14
 @both_backends
 async def test_a_mailbox_has_a_bound_and_a_stop_overtakes_it() -> None:
-    class Small(Scribe):
+    class Small(SlowScribe):
         mailbox = MailboxSpec(capacity=100)
 
     async with open_system() as system:
@@ -117,11 +117,11 @@ async def test_one_bad_message_crashes_one_incarnation_and_the_mail_behind_it_is
     async with open_system() as system:
         log: list[str] = []
         parent = await keeper(system)
-        cell = await parent.start("scribe", lambda: Scribe(log))
+        cell = await parent.start("scribe", lambda: SlowScribe(log))
         for message in (Fail(), Note("kept")):
             cell.slot.ref.tell(message)
         await cell.wait_ended()
-        await parent.start("scribe", lambda: Scribe(log))
+        await parent.start("scribe", lambda: SlowScribe(log))
         await settled()
         assert log[-2:] == ["+2", "kept"]
         assert len(parent.ended) == 1
@@ -137,11 +137,11 @@ async def test_a_ref_from_before_a_restart_leads_to_the_successor() -> None:
     async with open_system() as system:
         log: list[str] = []
         parent = await keeper(system)
-        cell = await parent.start("scribe", lambda: Scribe(log))
+        cell = await parent.start("scribe", lambda: SlowScribe(log))
         ref = cell.slot.ref
         await cell.stop(1.0, final=False)
         successor: list[str] = []
-        await parent.start("scribe", lambda: Scribe(successor))
+        await parent.start("scribe", lambda: SlowScribe(successor))
         ref.tell(Note("after the restart"))
         await settled()
         reaches_the_successor([*successor[1:]])

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 import msgspec
 import pytest
 import trio
-from tests.runtime.cast import Ask, Boom, Note, Scribe, SlowScribe, Wait
+from tests.runtime.cast import Ask, Boom, Note, SlowScribe, Wait
 
 from holdfast.actors.app.inspecting import inspecting_verbs
 from holdfast.runtime import REDACTED, Actor, HoldfastError, Request, Secret, System, on, open_system
@@ -53,7 +53,7 @@ class Vault(Actor):
 @on_trio
 async def test_inspect_shows_counts_state_and_the_latest_events() -> None:
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         await scribe.ask(Ask())
         await settled()
 
@@ -82,7 +82,7 @@ async def test_a_busy_actor_is_shown_as_busy_without_its_state() -> None:
 async def test_suspend_and_resume_over_the_socket_hold_and_release_the_mail() -> None:
     log: list[str] = []
     async with open_system() as system:
-        scribe = await system.start("scribe", lambda: Scribe(log))
+        scribe = await system.start("scribe", lambda: SlowScribe(log))
 
         assert await ask(system, "suspend", path="scribe") == {"suspended": "scribe", "waiting": 0}
         scribe.tell(Note("waits"))
@@ -100,7 +100,7 @@ async def test_suspend_and_resume_over_the_socket_hold_and_release_the_mail() ->
 async def test_a_trace_streams_lines_until_its_seconds_are_over_and_leaves_nothing_behind() -> None:
     lines: list[object] = []
     async with open_system() as system, trio.open_nursery() as nursery:
-        scribe = await system.start("scribe", lambda: Scribe([]))
+        scribe = await system.start("scribe", lambda: SlowScribe([]))
         nursery.start_soon(lambda: follow(system, lines, path="scribe", seconds=5))
         await settled()
         scribe.tell(Note("seen"))
@@ -149,7 +149,7 @@ async def test_a_path_that_does_not_exist_is_refused_by_name(verb: str) -> None:
 @on_trio
 async def test_a_trace_with_wrong_arguments_is_refused(wrong: dict[str, object]) -> None:
     async with open_system() as system:
-        await system.start("scribe", lambda: Scribe([]))
+        await system.start("scribe", lambda: SlowScribe([]))
 
         with pytest.raises(ControlError, match="must be"):
             await ask(system, "trace", path="scribe", **wrong)
