@@ -59,7 +59,12 @@ def _state(node: TreeNode) -> str:
     if node.probe_in is not None:
         return f"{node.state}, probe in {_duration(node.probe_in)}"
     on_probation = node.degraded and node.state == "running"
-    marks = (("busy", node.busy), ("wedged", node.wedged), ("on probation", on_probation))
+    marks = (
+        ("suspended", node.suspended),
+        ("busy", node.busy),
+        ("wedged", node.wedged),
+        ("on probation", on_probation),
+    )
     flags = [name for name, raised in marks if raised]
     return " ".join([node.state, *flags])
 

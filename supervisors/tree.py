@@ -66,6 +66,8 @@ class TreeNode(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Switched off, or running as a probe and not back yet."""
     probe_in: float | None = None
     """Seconds until one that is switched off is probed."""
+    suspended: bool = False
+    """Its mail is held back until it is resumed."""
     busy: bool = False
     """The supervisor did not answer in time; its children are not shown."""
     children: tuple[TreeNode, ...] = ()
@@ -151,7 +153,11 @@ async def _child(system: System, info: ChildInfo) -> TreeNode:
 def _measured(slot: Slot, system: System, node: TreeNode) -> TreeNode:
     uptime = round(system.now() - slot.started_at, 3) if slot.running else None
     return msgspec.structs.replace(
-        node, incarnation=slot.incarnation, uptime=uptime, mailbox=slot.mailbox.depth
+        node,
+        incarnation=slot.incarnation,
+        uptime=uptime,
+        mailbox=slot.mailbox.depth,
+        suspended=slot.cell is not None and slot.cell.loop.suspended,
     )
 
 

@@ -137,6 +137,7 @@ _STATES = (
     ("stopped", "dim"),
     ("wedged", "bold red"),
     ("busy", "yellow"),
+    ("suspended", "bold yellow"),
 )
 
 
@@ -172,7 +173,7 @@ def show_status(status: object) -> int:
     for name, value in _flat("", status):
         # What is not there is in `--json`; people look for what is.
         if value not in (None, "", []):
-            out.print(Text.assemble((f"{name:<28}", "dim"), plain(str(value))))
+            out.print(Text.assemble((f"{name:<28} ", "dim"), plain(str(value))))
     return ExitStatus.CLEAN
 
 

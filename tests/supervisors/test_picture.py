@@ -52,6 +52,7 @@ def test_the_picture_has_a_line_for_each_actor_and_its_numbers_in_columns() -> N
         ({"wedged": True}, "running wedged"),
         ({"state": "stopped", "wedged": True}, "stopped wedged"),
         ({"busy": True}, "running busy"),
+        ({"suspended": True}, "running suspended"),
     ],
 )
 def test_what_is_remarkable_about_an_actor_stands_beside_its_state(

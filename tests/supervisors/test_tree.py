@@ -154,3 +154,14 @@ async def test_restart_counts_are_told_by_the_supervisor() -> None:
 
         assert supervision.restarts == 1
         assert [child.restarts for child in supervision.children] == [1, 1]
+
+
+@both_backends
+async def test_the_tree_shows_who_is_suspended() -> None:
+    # S-N1: who forgets to resume sees it
+    crew = Crew()
+    async with open_system() as system:
+        handle = await crew.start(system, *crew.members("ab"))
+        await system.inspect("top/a").suspend()
+
+        assert [child.suspended for child in (await snapshot(system, handle.ref)).children] == [True, False]
