@@ -44,13 +44,14 @@ class Readiness:
 
     async def failure(self, ref: Ref) -> NotReady | None:
         """Run the check; return why the child is not ready, or None when it is."""
+        ready: object = None
         try:
-            with anyio.fail_after(self.timeout):
+            with anyio.move_on_after(self.timeout) as limit:
                 ready = await self.check(ref)
-        except TimeoutError:
-            return NotReady(ref.path, f"the check did not answer within {self.timeout:g} s")
         except Exception as error:  # noqa: BLE001 - a user's check; whatever it raises means not ready
             failed = NotReady(ref.path, f"the check raised {type(error).__name__}: {error}")
             failed.__cause__ = error
             return failed
+        if limit.cancelled_caught:
+            return NotReady(ref.path, f"the check did not answer within {self.timeout:g} s")
         return None if ready is True else NotReady(ref.path, f"the check answered {ready!r}, not True")

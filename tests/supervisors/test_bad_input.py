@@ -210,13 +210,18 @@ async def broken(_ref: object) -> bool:
     raise RuntimeError("no such table")
 
 
+async def late(_ref: object) -> bool:
+    raise TimeoutError("the database")
+
+
 @pytest.mark.parametrize(
     "spec,wanted",
     [
         (worker("a", lambda: 3), "the factory of top/a returns an Actor, got int: 3"),  # type: ignore[arg-type,return-value]
         (worker("a", Actor, ready=Readiness(broken)), "top/a is not ready: the check raised RuntimeError"),
+        (worker("a", Actor, ready=Readiness(late)), "the check raised TimeoutError: the database"),
     ],
-    ids=["factory", "readiness"],
+    ids=["factory", "readiness", "readiness that raises TimeoutError"],
 )
 @both_backends
 async def test_what_only_a_start_can_show_is_refused_with_the_path(spec: ChildSpec, wanted: str) -> None:
