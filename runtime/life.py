@@ -68,6 +68,11 @@ class Life:
         """Whether a cancellation of this very life was requested."""
         return False
 
+    @property
+    def actor(self) -> Actor | None:
+        """The actor itself; None before it is made and when it has ended."""
+        return self._actor
+
     def handles(self, message: type[object]) -> bool:
         """Whether the actor has a handler for this type; False before it is made and when it has ended."""
         return self._actor is not None and message in type(self._actor).handlers

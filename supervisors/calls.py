@@ -199,7 +199,7 @@ def _orderly(
         starts=tuple(child.id for child in to_start(group, probing=True)),
     )
     announced = machine.recovery.announce_full_restart(why, now, asked=whole)
-    steps = machine.recovery.restart_group(trigger, group, Cause.OPERATOR)
+    steps = machine.recovery.restart_group(trigger, group, Cause.OPERATOR, now)
     return Plan((*steps, Reply()), (*announced, report))
 
 

@@ -33,22 +33,37 @@ class State(Enum):
 class Slowdown:
     """How far the back-off of one child, or of one group, has gone."""
 
-    __slots__ = ("_backoff", "_made_at", "attempt")
+    __slots__ = ("_backoff", "_up_since", "attempt")
 
     def __init__(self, backoff: Backoff) -> None:
         self._backoff = backoff
         self.attempt = 0
-        self._made_at: float | None = None
+        self._up_since: float | None = None
 
-    def next_delay(self, now: float, chance: float) -> float:
+    def next_delay(self, chance: float) -> float:
         """Return the seconds to wait before the next attempt, for a draw `chance` in [0, 1)."""
-        # The stable period counts from the latest attempt: a start that merely succeeded resets nothing.
-        if self._made_at is not None and now - self._made_at >= self._backoff.stable_after:
-            self.attempt = 0
         delay = self._backoff.delay(self.attempt, chance)
         self.attempt += 1
-        self._made_at = now + delay
+        self._up_since = None
         return delay
+
+    @property
+    def steady(self) -> bool:
+        """Whether a stable period has begun."""
+        return self._up_since is not None
+
+    def up(self, now: float) -> None:
+        """Note a start: the stable period begins with it."""
+        self._up_since = now
+
+    def down(self, now: float) -> None:
+        """Note an end, or a stop for a restart; after a stable period the next delay is the first again.
+
+        A start that merely succeeded resets nothing, nor do the seconds that a start took, or a delay.
+        """
+        if self._up_since is not None and now - self._up_since >= self._backoff.stable_after:
+            self.attempt = 0
+        self._up_since = None
 
 
 @attrs.define(eq=False)

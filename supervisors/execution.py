@@ -136,7 +136,8 @@ class Execution:
 
     def _settle(self, step: Step, result: Result) -> None:
         """Tell the machine what came of a step, and take up what follows from it."""
-        chance = self.chance(getattr(step, "child", "")) if isinstance(result, Failed) else 0.0
+        draws = isinstance(result, Failed) or isinstance(step, BringBack)
+        chance = self.chance(getattr(step, "child", "")) if draws else 0.0
         after = self._machine.settle(step, result, self._context.now(), chance)
         if after is NOTHING:
             return

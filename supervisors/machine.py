@@ -276,6 +276,8 @@ class SupervisorMachine:
             child.state = State.RUNNING
             child.incarnation = result.incarnation
             child.restarts += step.cause is Cause.RESTART or step.cause is Cause.PROBE
+            if self.recovery.delays:
+                self.recovery.up(child, step.cause, now)
             if child.temporary and child.added and not self.dynamic:
                 # What a temporary child was started with is not kept (R33).
                 child.spec = child.spec.without_factory()
@@ -319,7 +321,7 @@ class SupervisorMachine:
     def _try_again(self, child: Child, cause: Cause, error: BaseException, now: float, chance: float) -> Plan:
         child.chain = ()
         report = self._attempt_failed(child, cause, error, now, "it will be tried again")
-        retry = self.recovery.wait(child, now, chance, "could not be started")
+        retry = self.recovery.wait(child, now, chance, "could not be started", up=False)
         refusal = Refuse(ChildStartFailed(self.path, child.id, error))
         refusals = (refusal,) if cause is Cause.OPERATOR else ()
         return Plan((*refusals, *retry.steps), (report, *retry.reports), replaces=True)

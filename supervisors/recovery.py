@@ -129,13 +129,18 @@ class Recovery:
         )
         return Plan(self._restart(child, group, starting, Cause.RESTART), (*announced, report))
 
-    def wait(self, child: Child, now: float, chance: float, why: str) -> Plan:
-        """Come back to the child later: after its delay, or behind whatever waits now (R13)."""
+    def wait(self, child: Child, now: float, chance: float, why: str, *, up: bool = True) -> Plan:
+        """Come back to the child later: after its delay, or behind whatever waits now (R13).
+
+        `up` is false when it could not be started: then it has not been stable, however long that took.
+        """
         if self._slowdown is None:
             child.state = State.RESTARTING
             return Plan((ScheduleRetry(child.id),))
         slowdown = self._slowdown_of(child)
-        delay = slowdown.next_delay(now, chance)
+        if up:
+            slowdown.down(now)
+        delay = slowdown.next_delay(chance)
         group = self.group_of(child)
         report = RestartDelayed(
             supervisor=self._path,
@@ -163,14 +168,32 @@ class Recovery:
             child.slowdown = Slowdown(self._group.backoff)
         return child.slowdown
 
+    def up(self, child: Child, cause: Cause, now: float) -> None:
+        """A child runs: its stable period begins, and that of its group when a restart has started it."""
+        anew = cause is Cause.RESTART or cause is Cause.OPERATOR
+        own, groups = child.slowdown, self._slowdown
+        if own is not None and (anew or not own.steady):
+            own.up(now)
+        one_alone = self._group.strategy is Strategy.ONE_FOR_ONE and not self.full_restart_under_way
+        if groups is None or one_alone or (groups.steady and not anew):
+            return
+        # One that is started by a call beside a member that waits makes no group that is up.
+        if anew or not any(member.state is State.RESTARTING for member in self.children):
+            groups.up(now)
+
     def cancel(self, child: Child) -> tuple[Step, ...]:
         """The child is no longer restarting; a retry that is queued already is void when its turn comes."""
         child.state = State.STOPPED
         delayed, child.retry_serial = child.retry_serial, None
         return () if delayed is None else (CancelRetry(child.id),)
 
-    def restart_group(self, trigger: Child, group: tuple[Child, ...], cause: Cause) -> tuple[Step, ...]:
+    def restart_group(
+        self, trigger: Child, group: tuple[Child, ...], cause: Cause, now: float
+    ) -> tuple[Step, ...]:
         """Stop the group in reverse, then start it in order; a full restart does so with ceremony."""
+        for slowdown in (self._slowdown, *(member.slowdown for member in group)):
+            if slowdown is not None:
+                slowdown.down(now)
         # A full restart, or one that was asked for, also tries those that are switched off.
         probing = cause is Cause.OPERATOR or self.full_restart_under_way
         return self._restart(trigger, group, ids(to_start(group, probing=probing)), cause)

@@ -139,10 +139,21 @@ class Supervisor(Actor):
         correlator, now = self._machine.correlator, self.context.now()
         assert correlator is not None, "listens only where it correlates"
         # While it starts or stops, everybody below is being started or stopped anyway.
-        if not self.context.cell.running or not correlator.failed(path, outcome, now):
+        if not self.context.cell.running or self._is_probe(path) or not correlator.failed(path, outcome, now):
             return False
         self.context.deliver(Correlate())
         return True
+
+    def _is_probe(self, path: str) -> bool:
+        """Whether who failed is a probe, or stands below one: that is expected, and no news of a fault."""
+        above: Actor | None = self
+        for name in path.removeprefix(f"{self.context.path}/").split("/"):
+            child = above._machine.children.get(name) if isinstance(above, Supervisor) else None
+            if child is None or child.on_probation:
+                return child is not None
+            cell = above._execution.cells.get(name) if isinstance(above, Supervisor) else None
+            above = cell.life.actor if cell is not None else None
+        return False
 
     @on(Correlate)
     async def _correlate(self, _note: Correlate) -> None:

@@ -78,6 +78,7 @@ class Stage:
         self.fails: dict[str, range | set[int]] = {}
         self.ignores: dict[str, range | set[int]] = {}
         self.stops_as: dict[str, Outcome | None] = {}
+        self.start_takes: dict[str, float] = {}
         self.prepare_fails = 0
         self.queue: deque[RetryDue] = deque()
         self.timers: dict[str, tuple[float, RetryDue]] = {}
@@ -124,10 +125,10 @@ class Stage:
             due, fact = min(self.timers.values(), key=lambda timer: timer[0])
             if due > until:
                 break
-            self.now = due
+            self.now = max(self.now, due)
             del self.timers[fact.child]
             self.carry_out(self.machine.decide(fact, self.now, self.chance))
-        self.now = until
+        self.now = max(self.now, until)
         return self.take()
 
     def take(self) -> list[str]:
@@ -163,6 +164,7 @@ class Stage:
         assert name not in self.running, f"{name} is started while it runs"
         self.starts[name] += 1
         self.incarnations[name] += 1
+        self.now += self.start_takes.get(name, 0.0)
         if self.starts[name] in self.ignores.get(name, ()):
             self.events.append(f"?{name}")
             return Ignored()

@@ -4,14 +4,20 @@ import random
 
 import anyio
 import pytest
-from tests.supervisors.crew import Crew, Die, Note, Whoami
+from tests.supervisors.crew import Crew, Die, Note, Whoami, fill, start_pool
+from tests.supervisors.delays import Always
 
 from holdfast.runtime import Backoff, Seams, open_system
 from holdfast.runtime.testing import both_backends, settled
 from holdfast.supervisors import (
     REST_FOR_ONE,
+    Budget,
     ChildRestarting,
+    FullRestartCompleted,
+    NoSuchChild,
     RestartDelayed,
+    start_tree,
+    supervisor,
 )
 
 BACKOFF = Backoff(initial=1.0, multiplier=2.0, cap=8.0, stable_after=30.0)
@@ -94,3 +100,54 @@ async def test_a_stop_cancels_the_delay_at_once() -> None:
 
         assert system.now() == before
         assert crew.take() == ["-a:crash", "-b:shutdown"]
+
+
+@both_backends
+async def test_children_of_a_dynamic_supervisor_wait_each_for_itself_and_calls_are_served() -> None:
+    # Beyond OTP 2, R32, R36, D4
+    crew = Crew()
+    async with open_system() as system:
+        pool = await start_pool(system, crew.pattern("p"), backoff=Backoff(initial=100.0, cap=100.0))
+        refs = await fill(pool, 3)
+        for ref in refs[:2]:
+            ref.tell(Die())
+        await settled()
+        before = system.now()
+        await pool.start_child()
+        counts = await pool.count_children()
+        assert (counts.workers, counts.active) == (4, 2)
+        await pool.terminate_child(refs[0])
+        with pytest.raises(NoSuchChild):
+            await pool.terminate_child(refs[0])
+        await pool.restart(refs[1])
+        assert await refs[1].ask(Whoami()) == 2
+        assert (await pool.supervision()).restarts == 0
+        refs[2].tell(Die())
+        await settled()
+        await pool.stop()
+
+        assert system.now() - before < 0.001
+        assert crew.starts == {"p": 5}
+
+
+@both_backends
+async def test_the_restart_that_answers_failures_which_belong_together_waits_for_a_draw_too() -> None:
+    # Beyond OTP 2 and 6
+    crew = Crew()
+    async with open_system(seams=Seams(random=Always(0.75))) as system:
+        spec = supervisor(
+            "top",
+            supervisor("s", *crew.members("ab")),
+            budget=Budget(3, 300.0),
+            correlate=(2, 5.0),
+            backoff=BACKOFF,
+        )
+        await start_tree(system, spec)
+        events = system.events.subscribe(wanted=lambda event: isinstance(event, FullRestartCompleted))
+        for name in "ab":
+            system.ref(f"top/s/{name}").tell(Die())
+        await anyio.sleep(60.0)
+
+        report = events.get_nowait()
+        assert isinstance(report, FullRestartCompleted)
+        assert report.seconds == pytest.approx(0.75 * BACKOFF.initial)
