@@ -7,13 +7,14 @@ however it comes, is the ordered stop of everything under one overall deadline.
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 
 from holdfast.runtime.backend import current_backend
-from holdfast.runtime.errors import StopDeadlineExceeded
+from holdfast.runtime.errors import InvalidSystem, StopDeadlineExceeded
 from holdfast.runtime.liveness import LivenessSpec
 from holdfast.runtime.seams import Seams, say_at_once
 from holdfast.runtime.system import System
@@ -64,6 +65,7 @@ async def open_system(
     that reports whoever blocks this one, with `say` at once (from that thread) and as
     an event, `thread:blocked`, when the loop is free again; None runs none.
     """
+    _check(stop_deadline, kill_grace, liveness, watchdog)
     world = seams if seams is not None else Seams()
     failure: BaseException | None = None
     try:
@@ -86,6 +88,16 @@ async def open_system(
         failure = group.exceptions[0] if len(group.exceptions) == 1 else group
     if failure is not None:
         raise failure
+
+
+def _check(stop_deadline: float, kill_grace: float, liveness: object, watchdog: object) -> None:
+    for option, seconds in (("stop_deadline", stop_deadline), ("kill_grace", kill_grace)):
+        if type(seconds) not in {int, float} or not 0 <= seconds < math.inf:
+            raise InvalidSystem(option, "a finite number of seconds of 0 or more", seconds)
+    if not isinstance(liveness, LivenessSpec):
+        raise InvalidSystem("liveness", "a LivenessSpec", liveness)
+    if watchdog is not None and not isinstance(watchdog, WatchdogSpec):
+        raise InvalidSystem("watchdog", "a WatchdogSpec or None", watchdog)
 
 
 async def _host(

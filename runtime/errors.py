@@ -26,6 +26,7 @@ __all__ = [
     "HoldfastError",
     "InspectionTimeout",
     "InvalidLiveness",
+    "InvalidSystem",
     "InvalidTimeout",
     "MailboxFull",
     "NameTaken",
@@ -230,6 +231,14 @@ class StrayCancellation(HoldfastError):
 
 class InvalidLiveness(HoldfastError, ValueError):
     """A limit on handlers, or on a blocked thread, cannot be used."""
+
+
+class InvalidSystem(HoldfastError, ValueError):
+    """An option of `open_system` cannot be used; nothing was opened."""
+
+    def __init__(self, option: str, wanted: str, came: object) -> None:
+        super().__init__(f"open_system: {option} is {wanted}, got {came!r}")
+        self.option = option
 
 
 class Unresponsive(HoldfastError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import anyio
 import attrs
 
+from holdfast.runtime.introspection import checked_timeout
 from holdfast.runtime.messages import Down
 from holdfast.runtime.outcomes import describe
 from holdfast.runtime.ref import Ref
@@ -49,6 +50,9 @@ class Handle:
 
     ref: Ref
     timeout: float = CALL_TIMEOUT
+
+    def __attrs_post_init__(self) -> None:
+        checked_timeout(self.timeout)
 
     @property
     def path(self) -> str:

@@ -27,7 +27,7 @@ from holdfast.supervisors.child_spec import (
     ShutdownRule,
 )
 from holdfast.supervisors.declarations import dynamic, template
-from holdfast.supervisors.errors import NoSuchChild, TaskTimeout
+from holdfast.supervisors.errors import InvalidSpec, NoSuchChild, TaskTimeout
 from holdfast.supervisors.handle import Handle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.jobs import Job, TaskActor
@@ -249,6 +249,9 @@ class TaskSupervisorHandle(Handle):
 
 def _deadline(now: float, timeout: float | None) -> tuple[float | None, float]:
     """Return until when to wait, and how long that is: no longer than the question being answered (S-A6)."""
+    given: object = timeout
+    if given is not None and (type(given) not in {int, float} or not given >= 0):  # type: ignore[operator]
+        raise InvalidSpec("task", "timeout is None or seconds of 0 or more", given)
     asker = waiting_cell()
     question = None if asker is None else asker.loop.question
     ends = [] if timeout is None else [now + timeout]

@@ -11,7 +11,15 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from holdfast.runtime import Actor, Backoff, InvalidBackoff, StartFailed, open_system
+from holdfast.runtime import (
+    Actor,
+    Backoff,
+    InvalidBackoff,
+    InvalidSystem,
+    InvalidTimeout,
+    StartFailed,
+    open_system,
+)
 from holdfast.runtime.testing import both_backends
 from holdfast.supervisors import (
     DEGRADE,
@@ -25,9 +33,12 @@ from holdfast.supervisors import (
     FullRestart,
     InvalidSpec,
     Readiness,
+    SupervisorHandle,
+    TaskSupervisorHandle,
     dynamic,
     start_tree,
     supervisor,
+    task_supervisor,
     template,
     worker,
 )
@@ -277,3 +288,39 @@ async def test_a_child_that_is_added_depends_on_siblings_too() -> None:
             await top.start_child(worker("b", Actor, depends_on=["c"]))
 
         assert (await top.start_child(worker("b", Actor, depends_on=["a"]))).id == "b"
+
+
+async def nothing() -> None:
+    pass
+
+
+@pytest.mark.parametrize("wrong", ["5", True, math.nan, -1, [5]], ids=repr)
+@both_backends
+async def test_a_time_limit_that_is_no_number_of_seconds_is_refused(wrong: Any) -> None:
+    # S17
+    async with open_system() as system:
+        top = await start_tree(system, supervisor("top", task_supervisor("jobs")))
+        with pytest.raises(InvalidTimeout):
+            SupervisorHandle(top.ref, timeout=wrong)
+        with pytest.raises(InvalidSpec, match="task: timeout is None or seconds"):
+            await TaskSupervisorHandle(system.ref("top/jobs")).run(nothing, timeout=wrong)
+
+
+@pytest.mark.parametrize(
+    "option,wrong",
+    [
+        *[("stop_deadline", value) for value in NO_NUMBERS],
+        *[("kill_grace", value) for value in NO_NUMBERS],
+        ("liveness", 3),
+        ("liveness", None),
+        ("watchdog", 3),
+    ],
+    ids=repr,
+)
+@both_backends
+async def test_a_wrong_option_of_the_system_is_refused_before_anything_is_opened(
+    option: str, wrong: Any
+) -> None:
+    with pytest.raises(InvalidSystem, match=f"{option} is .* got"):
+        async with open_system(**{option: wrong}):
+            pytest.fail("it was opened")
