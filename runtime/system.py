@@ -98,7 +98,6 @@ class System:
         self._roots: dict[str, Cell] = {}
         self._live = 0
         self._correlations = itertools.count(1)
-        self._held: dict[str, Cell] = {}
         self._wedged: dict[Cell, None] = {}
         self.vacated: TaskLife | None = None
         """Who is ending right now and leaves its task to a successor that is started in this very turn."""
@@ -249,25 +248,19 @@ class System:
 
     def held_resource(self, wanted: tuple[str, ...]) -> tuple[str, str] | None:
         """Return the first wanted resource that a wedged task holds, and the task's path."""
-        for resource in wanted:
-            holder = self._held.get(resource)
-            if holder is not None:
-                return resource, holder.slot.path
+        for holder in self._wedged:
+            for resource in wanted:
+                if resource in holder.exclusive:
+                    return resource, holder.slot.path
         return None
 
     def hold_resources(self, cell: Cell) -> None:
         """Keep a wedged task's exclusive resources from its successors."""
         self._wedged[cell] = None
-        for resource in cell.exclusive:
-            self._held[resource] = cell
 
     def release_resources(self, cell: Cell) -> None:
         """A wedged task has ended after all."""
-        if self._wedged.pop(cell, cell) is cell:
-            return
-        for resource in cell.exclusive:
-            if self._held.get(resource) is cell:
-                del self._held[resource]
+        self._wedged.pop(cell, None)
 
     def closed_error(self) -> SystemClosed:
         """Return the refusal of a start in a system that ends."""

@@ -19,7 +19,6 @@ __all__ = ["count", "describe_child", "describe_supervisor"]
 def describe_child(child: Child, machine: SupervisorMachine, execution: Execution, now: float) -> ChildInfo:
     """Describe one child, as the supervisor knows it at this moment."""
     cell = execution.cells.get(child.id)
-    wedged = execution.wedged.get(child.id)
     return ChildInfo(
         id=child.id,
         path=join(machine.path, child.id),
@@ -29,7 +28,7 @@ def describe_child(child: Child, machine: SupervisorMachine, execution: Executio
         restart=child.spec.restart.value,
         incarnation=child.incarnation,
         restarts=child.restarts,
-        wedged=wedged is not None and wedged.wedged,
+        wedged=execution.wedged(child.id),
         own_budget=None if child.window is None else child.window.state(now),
         degraded=child.on_probation,
         probe_in=_probe_in(child, now),
@@ -48,6 +47,7 @@ def count(machine: SupervisorMachine, execution: Execution) -> ChildCounts:
         supervisors=supervisors,
         workers=len(children) - supervisors,
         degraded=sum(child.on_probation for child in children),
+        wedged=sum(execution.wedged(child.id) for child in children),
     )
 
 

@@ -84,8 +84,8 @@ async def stop_together(
             cell.kill()
     deadline = now() + kill_grace
     for cell in cells:
-        if await cell.wait_ended(max(0.0, deadline - now())) is None:
-            cell.mark_wedged()
+        if not cell.ended:
+            await cell._wait_killed(deadline)
     return [cell.outcome for cell in cells]
 
 

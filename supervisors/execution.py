@@ -75,8 +75,6 @@ class Execution:
     ) -> None:
         self.cells: dict[str, Cell] = {}
         """The latest cell of each child."""
-        self.wedged: dict[str, Cell] = {}
-        """Children with a task of an earlier incarnation that went on after it was killed."""
         self.instances = Instances()
         self._context = context
         self._machine = machine
@@ -164,6 +162,10 @@ class Execution:
                 concerned.slot.record(report)
             self._context.emit(report)
 
+    def wedged(self, child: str) -> bool:
+        """Whether a task of this child, of whatever incarnation, went on after it was killed."""
+        return join(self._machine.path, child) in self._context.system.wedged
+
     # -- starting
 
     def _start_at_once(self, step: Start) -> Result | None:
@@ -208,8 +210,7 @@ class Execution:
 
     async def _stop_unready(self, child: Child, cell: Cell) -> None:
         """Stop what served and was not ready; its mail stays for the next attempt."""
-        if await cell.stop(self._allowance(child.spec.shutdown), final=False) is None:
-            self.wedged[child.id] = cell
+        await cell.stop(self._allowance(child.spec.shutdown), final=False)
 
     def _factory(self, child: Child) -> Callable[[], Actor]:
         spec = child.spec
@@ -231,10 +232,7 @@ class Execution:
     async def _stop(self, step: Stop) -> Result:
         cell = self.cells[step.child]
         allowance = self._allowance(self._machine.children[step.child].spec.shutdown)
-        outcome = await cell.stop(allowance, final=step.final)
-        if outcome is None:
-            self.wedged[step.child] = cell
-        return Stopped(outcome)
+        return Stopped(await cell.stop(allowance, final=step.final))
 
     def _allowance(self, rule: ShutdownRule) -> float | None:
         """Return the seconds that a stop may take, in the kernel's words: 0 kills, None waits for ever."""

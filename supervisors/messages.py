@@ -90,6 +90,8 @@ class ChildCounts:
     workers: int
     degraded: int = 0
     """Those that are switched off, or back on probation."""
+    wedged: int = 0
+    """Those with a task that went on after it was killed, be a successor there or not."""
 
 
 @attrs.frozen

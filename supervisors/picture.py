@@ -41,7 +41,7 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _rows(node: TreeNode, first: str, rest: str) -> Iterator[tuple[str, ...]]:
     yield (
-        first + node.path.rpartition("/")[2],
+        first + (node.path if node.state == "gone" else node.path.rpartition("/")[2]),
         _state(node),
         node.strategy or "",
         _restarts(node),

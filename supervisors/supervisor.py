@@ -129,8 +129,6 @@ class Supervisor(Actor):
             elif not cell.wedged:
                 # It runs: the notice is of an incarnation with the same number, of a slot that is gone.
                 incarnation = 0
-            else:
-                self._execution.wedged[child] = cell
         now, chance = self.context.now(), self._execution.chance(child)
         return self._machine.decide(ChildEnded(child, incarnation, outcome), now, chance)
 

@@ -103,10 +103,24 @@ async def restart_path(system: System, path: str, *, timeout: float = CALL_TIMEO
 
 
 async def snapshot(system: System, root: Ref) -> TreeNode:
-    """Return the tree under `root` as it is now."""
+    """Return the tree under `root` as it is now, with what is wedged there and has no place any more."""
     supervision = await _ask(root)
     top = _measured(root.slot, system, TreeNode(path=root.path, kind="supervisor", state=root.slot.state))
-    return await _with_children(system, top, supervision)
+    return _with_wedged(await _with_children(system, top, supervision), system.wedged)
+
+
+def _with_wedged(node: TreeNode, wedged: tuple[str, ...]) -> TreeNode:
+    """Add the wedged tasks below that have no place in the tree any more: nobody else would show them."""
+    below = tuple(path for path in wedged if path.startswith(f"{node.path}/"))
+    if not below:
+        return node
+    children = tuple(_with_wedged(child, below) for child in node.children)
+    places = {child.path for child in children}
+    lost = (path for path in below if not any(path == at or path.startswith(f"{at}/") for at in places))
+    gone = tuple(
+        TreeNode(path=path, kind="worker", state="gone", wedged=True) for path in dict.fromkeys(lost)
+    )
+    return msgspec.structs.replace(node, children=children + gone)
 
 
 async def _ask(ref: Ref) -> Supervision | None:
