@@ -75,7 +75,7 @@ GUARANTEES = [
     *(f"S-H{number}" for number in range(1, 9)),
     *(f"S-X{number}" for number in range(1, 8)),
     *(f"S-C{number}" for number in range(1, 11)),
-    *(f"S-I{number}" for number in range(1, 7)),
+    *(f"S-I{number}" for number in range(1, 8)),
     *(f"S-K{number}" for number in range(1, 4)),
 ]
 
