@@ -27,8 +27,12 @@ from holdfast.supervisors.child_spec import (
     Strategy,
 )
 from holdfast.supervisors.intensity import Budget
+from holdfast.supervisors.readiness import CHECK_TIMEOUT
 
 __all__ = ["Contradiction", "Rule", "find_contradictions", "longest_start", "longest_stop"]
+
+# As many terms of a sum as one line can hold.
+SHOWN = 4
 
 Rule: TypeAlias = Literal["nested_period", "cycle", "allowance"]
 
@@ -123,7 +127,7 @@ def _cycle(path: str, budget: Budget, cycle: float, parts: str) -> Iterator[Cont
 
 
 def _parts(group: Group | Pool, start: float, ceremony: float) -> str:
-    parts = [f"{start:g} s of start_timeout"] if start else []
+    parts = [f"{start:g} s of start time-outs and readiness checks"] if start else []
     if group.backoff is not None:
         parts.insert(0, f"{group.backoff.cap:g} s of back-off")
     full = group.full_restart
@@ -135,16 +139,16 @@ def _parts(group: Group | Pool, start: float, ceremony: float) -> str:
 
 
 def _allowances(spec: ChildSpec, group: Group | Pool, path: str) -> Iterator[Contradiction]:
-    if not isinstance(spec.shutdown, Allowance):
-        needed = _stop_of_children(group)
-        if needed > spec.shutdown:
-            yield Contradiction(
-                path,
-                "allowance",
-                f"its allowance for stopping is {spec.shutdown:g} s, and its children, stopped "
-                f"{'one after another' if isinstance(group, Group) else 'together'}, may take "
-                f"{_seconds(needed)}",
-            )
+    granted = 0.0 if spec.shutdown is Allowance.KILL else spec.shutdown
+    if not isinstance(granted, Allowance) and (needed := _stop_of_children(group)) > granted:
+        yield Contradiction(
+            path,
+            "allowance",
+            f"its allowance for stopping is {granted:g} s"
+            f"{' (KILL)' if spec.shutdown is Allowance.KILL else ''}, and its children, stopped "
+            f"{'one after another' if isinstance(group, Group) else 'together'}, may take "
+            f"{_sum(group)}{_seconds(needed)}",
+        )
     full = group.full_restart
     for child in _children(group) if full is not None else ():
         assert full is not None
@@ -164,9 +168,11 @@ def longest_start(spec: ChildSpec, *, declared: bool = False) -> float:
     With `declared` a limit that nobody wrote down does not count.
     """
     if spec.start_timeout is not None:
-        check = spec.ready.timeout if spec.ready is not None else 0.0
         # The default itself, not a time that happens to be as long: who writes 5.0 has declared it.
-        return check if declared and spec.start_timeout is START_TIMEOUT else spec.start_timeout + check
+        start = 0.0 if declared and spec.start_timeout is START_TIMEOUT else spec.start_timeout
+        if spec.ready is None or (declared and spec.ready.timeout is CHECK_TIMEOUT):
+            return start
+        return start + spec.ready.timeout
     if spec.group is None:
         return math.inf
     return sum(longest_start(child, declared=declared) for child in spec.group.children)
@@ -221,6 +227,17 @@ def _back_off_cap(group: Group | Pool) -> float:
 
 def _children(group: Group | Pool) -> tuple[ChildSpec, ...]:
     return (group.template,) if isinstance(group, Pool) else group.children
+
+
+def _sum(group: Group | Pool) -> str:
+    """Say what each child adds, those that take longest first."""
+    terms = {child.id: longest_stop(child) for child in group.children}
+    longest = sorted(filter(terms.__getitem__, terms), key=terms.__getitem__, reverse=True)
+    if len(longest) < 2:
+        return ""
+    shown = [f"{_seconds(terms[name])} ({name})" for name in longest[:SHOWN]]
+    rest = [] if len(longest) <= SHOWN else [f"those of {len(longest) - SHOWN} more"]
+    return " + ".join([*shown, *rest]) + " = "
 
 
 def _seconds(seconds: float) -> str:

@@ -72,7 +72,8 @@ class Window:
     def clears_in(self, now: float) -> float:
         """Return the seconds until the oldest attempt stops counting; 0 when none counts."""
         self._forget_old(now)
-        return self._times[0] + self.budget.period - now if self._times else 0.0
+        # Of floats the difference may be a hair below 0 at the edge, where it still counts.
+        return max(0.0, self._times[0] + self.budget.period - now) if self._times else 0.0
 
     def state(self, now: float) -> BudgetLeft:
         """Return what is left at `now`, as plain data."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.supervisors.crew import Crew, Die, Whoami, fill, start_pool
 from tests.supervisors.stage import Stage, child
 
 from holdfast.runtime import ActorGone, open_system
 from holdfast.runtime.testing import both_backends, settled
-from holdfast.supervisors import STOP, Budget, ChildGivenUp, dynamic, template
+from holdfast.supervisors import STOP, Budget, ChildGivenUp, dynamic, supervisor, template
 from holdfast.supervisors.intensity import Window
 from holdfast.supervisors.messages import StartInstance
 
@@ -58,6 +60,49 @@ def test_a_window_weighs_nothing_while_no_attempt_counts() -> None:
 
     assert window.left(5.1) == 3
     assert window._times is None
+
+
+# Quarters of a second are exact, so that edges are met.
+GAPS = st.lists(st.tuples(st.integers(0, 12).map(lambda n: n / 4), st.sampled_from("abc")), max_size=60)
+BUDGETS = st.builds(Budget, st.integers(0, 3), st.sampled_from([0.25, 1.0, 2.5, 5.0]))
+
+
+@given(gaps=GAPS, shared=BUDGETS, own=st.tuples(BUDGETS, BUDGETS))
+def test_windows_of_children_and_of_their_supervisor_agree_with_lists_of_times(
+    gaps: list[tuple[float, str]], shared: Budget, own: tuple[Budget, Budget]
+) -> None:
+    # R15, W1, W2, Beyond OTP 1: `a` has none of its own, `b` escalates, `c` is stopped for good
+    children = [child("a"), child("b", budget=own[0]), child("c", budget=own[1], on_give_up=STOP)]
+    stage = Stage(supervisor("top", *children, budget=shared)).boot()
+    made: dict[str, list[float]] = {"a": [], "b": [], "c": []}
+    budgets = {"a": shared, "b": own[0], "c": own[1]}
+    stopped = False
+
+    def fits(name: str) -> bool:
+        """Whether one more attempt fits: naively, all the times that were ever kept are looked at."""
+        budget = budgets[name]
+        if sum(stage.now - at <= budget.period for at in made[name]) >= budget.intensity:
+            return False
+        made[name].append(stage.now)
+        return True
+
+    for gap, name in gaps:
+        stage.now += gap
+        if name not in stage.running:
+            continue
+        expected = fits(name)
+        if not expected and name == "b":
+            made["b"].clear()  # as a supervisor of its own would begin anew
+            expected = fits("a")
+        stage.end(name)
+        stopped = stopped or (name == "c" and not expected)
+        assert stage.machine.recovery.window.left(stage.now) == max(
+            0, shared.intensity - sum(stage.now - at <= shared.period for at in made["a"])
+        )
+        assert (stage.ended is not None) == (not expected and name != "c")
+        if stage.ended is not None:
+            return
+        assert set(stage.running) == ({"a", "b"} if stopped else {"a", "b", "c"})
 
 
 @both_backends

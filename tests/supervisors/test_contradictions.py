@@ -16,6 +16,7 @@ from holdfast.supervisors import (
     ChildSpec,
     ContradictoryTree,
     FullRestart,
+    Readiness,
     dynamic,
     find_contradictions,
     supervisor,
@@ -27,6 +28,10 @@ from holdfast.supervisors.contradictions import longest_start, longest_stop
 
 async def nothing() -> None:
     pass
+
+
+async def check(_ref: object) -> bool:
+    return True
 
 
 def quick(name: str, **spec: Any) -> ChildSpec:
@@ -152,6 +157,51 @@ def test_the_children_of_a_dynamic_supervisor_stop_together_under_one_allowance(
     pool = dynamic("pool", template("a", Actor, shutdown=4.0, start_timeout=0.1), shutdown=4.0)
 
     assert rules(supervisor("top", pool, budget=Budget(3, 60.0))) == []
+
+
+def test_the_sum_of_the_allowances_is_shown_with_those_that_take_longest_first() -> None:
+    # Beyond OTP 8
+    children = [quick(name, shutdown=float(seconds)) for seconds, name in enumerate("abcdef")]
+    child = supervisor("child", *children, shutdown=14.0)
+
+    (found,) = find_contradictions(supervisor("top", child, budget=Budget(3, 60.0)))
+    assert str(found) == (
+        "top/child: its allowance for stopping is 14 s, and its children, stopped one after another, may "
+        "take 5 s (f) + 4 s (e) + 3 s (d) + 2 s (c) + those of 1 more = 15 s"
+    )
+
+
+def test_allowances_below_a_supervisor_that_is_killed_are_never_granted() -> None:
+    # Beyond OTP 8, R18
+    tree = supervisor("top", supervisor("child", quick("a", shutdown=2.0), shutdown=KILL))
+    (found,) = [one for one in find_contradictions(tree) if one.rule == "allowance"]
+
+    assert "is 0 s (KILL), and its children, stopped one after another, may take 2 s" in found.arithmetic
+    assert rules(supervisor("top", supervisor("child", quick("a", shutdown=KILL), shutdown=KILL))) == [
+        ("top", "nested_period")
+    ]
+
+
+@pytest.mark.parametrize("allowance, contradicts", [(7.0, False), (6.9, True)])
+def test_instances_stop_together_and_the_children_of_each_one_after_another(
+    allowance: float, contradicts: bool
+) -> None:
+    # R19: max over the instances, sum inside of one
+    one = supervisor("one", quick("a", shutdown=3.0), quick("b", shutdown=4.0), budget=Budget(3, 1.0))
+    pool = dynamic("pool", one, shutdown=allowance, budget=Budget(3, 60.0))
+
+    found = [path for path, rule in rules(pool) if rule == "allowance"]
+    assert found == (["pool"] if contradicts else [])
+
+
+def test_the_limit_of_a_check_counts_where_somebody_wrote_it_down() -> None:
+    # Beyond OTP 1 and 3
+    quiet = worker("a", Actor, ready=Readiness(check))
+    said = worker("a", Actor, ready=Readiness(check, timeout=2.0))
+
+    assert rules(supervisor("top", quiet)) == []
+    (found,) = find_contradictions(supervisor("top", said))
+    assert found.arithmetic.endswith("one cycle is at most 2 s of start time-outs and readiness checks")
 
 
 def test_a_child_that_may_take_for_ever_contradicts_any_allowance_of_its_supervisor() -> None:

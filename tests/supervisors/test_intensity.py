@@ -73,6 +73,30 @@ def test_charging_agrees_with_counting_by_hand(times: list[int], intensity: int,
             made.append(now)
 
 
+@given(
+    gaps=st.lists(st.floats(0.0, 3.0), max_size=40),
+    intensity=st.integers(0, 5),
+    later=st.integers(0, 5),
+    period=st.floats(0.1, 5.0),
+)
+def test_with_any_times_no_window_of_a_period_holds_too_many_and_the_oldest_clears_on_time(
+    gaps: list[float], intensity: int, later: int, period: float
+) -> None:
+    # W1, W2: exact with floats too, and after another budget was adopted (S-B13)
+    window, made, now = Window(Budget(intensity, period)), list[float](), 1e6
+    for place, gap in enumerate(gaps):
+        now += gap
+        if place == len(gaps) // 2:
+            window.adopt(Budget(later, period))
+        counting = [at for at in made if now - at <= period]
+        assert window.left(now) == max(0, window.budget.intensity - len(counting))
+        assert window.clears_in(now) == (max(0.0, counting[0] + period - now) if counting else 0.0)
+        if window.charge(now):
+            made.append(now)
+            counting.append(now)
+            assert len(counting) <= window.budget.intensity
+
+
 @pytest.mark.parametrize("intensity", [-1, 1.5, True, None, "3"])
 def test_an_intensity_that_is_no_whole_number_of_zero_or_more_is_refused(intensity: object) -> None:
     # 3.3 case 28
