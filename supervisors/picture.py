@@ -56,8 +56,6 @@ def _rows(node: TreeNode, first: str, rest: str) -> Iterator[tuple[str, ...]]:
 
 def _state(node: TreeNode) -> str:
     """Return the state, and what is remarkable about it."""
-    if node.probe_in is not None:
-        return f"{node.state}, probe in {_duration(node.probe_in)}"
     on_probation = node.degraded and node.state == "running"
     marks = (
         ("suspended", node.suspended),
@@ -66,7 +64,8 @@ def _state(node: TreeNode) -> str:
         ("on probation", on_probation),
     )
     flags = [name for name, raised in marks if raised]
-    return " ".join([node.state, *flags])
+    state = " ".join([node.state, *flags])
+    return state if node.probe_in is None else f"{state}, probe in {_duration(node.probe_in)}"
 
 
 def _restarts(node: TreeNode) -> str:

@@ -19,7 +19,7 @@ from holdfast.runtime.messages import Ended
 from holdfast.runtime.outcomes import Outcome
 from holdfast.supervisors.calls import answer_call
 from holdfast.supervisors.census import count, describe_child, describe_supervisor
-from holdfast.supervisors.child_spec import ChildSpec, Group, Kind
+from holdfast.supervisors.child_spec import ChildSpec, Group, Kind, Pool
 from holdfast.supervisors.children import Child
 from holdfast.supervisors.contradictions import find_contradictions
 from holdfast.supervisors.errors import CallRefused, ContradictoryTree, NoSuchChild, NotCorrelating
@@ -88,9 +88,10 @@ class Supervisor(Actor):
             await self._execution.go_on()
         await self._execution.carry_out(self._machine.stop(outcome, final=final))
 
-    def _check_numbers(self, spec: ChildSpec, path: str) -> None:
+    def _check_numbers(self, spec: ChildSpec, path: str, above: Group | Pool | None = None) -> None:
         contradictions = find_contradictions(spec, path)
-        if contradictions and isinstance(spec.group, Group) and spec.group.strict:
+        strict = any(isinstance(group, Group) and group.strict for group in (spec.group, above))
+        if contradictions and strict:
             raise ContradictoryTree(path, contradictions)
         for found in contradictions:
             report = ContradictionFound(
@@ -197,7 +198,9 @@ class Supervisor(Actor):
     async def _call_with_spec(self, call: StartChild | Reconfigure, path: str) -> None:
         try:
             if call.spec.group is not None:
-                self._check_numbers(call.spec, path)
+                # What is added to a strict supervisor is held to what was said of it.
+                above = self._machine.group if isinstance(call, StartChild) else None
+                self._check_numbers(call.spec, path, above)
         except ContradictoryTree as contradictions:
             token = self._claim()
             if token is not None:

@@ -29,6 +29,7 @@ from holdfast.supervisors import (
     TRANSIENT,
     Budget,
     ChildSpec,
+    ContradictoryTree,
     DynamicHandle,
     FullRestart,
     InvalidSpec,
@@ -324,3 +325,17 @@ async def test_a_wrong_option_of_the_system_is_refused_before_anything_is_opened
     with pytest.raises(InvalidSystem, match=f"{option} is .* got"):
         async with open_system(**{option: wrong}):
             pytest.fail("it was opened")
+
+
+@both_backends
+async def test_what_is_added_to_a_strict_supervisor_must_not_contradict_itself() -> None:
+    # S-B1
+    added = supervisor("b", worker("c", Actor, start_timeout=9.0))
+    async with open_system() as system:
+        strict = supervisor("top", worker("a", Actor), budget=Budget(1, 60.0), strict=True)
+        top = await start_tree(system, strict)
+        with pytest.raises(ContradictoryTree, match="top/b: its budget"):
+            await top.start_child(added)
+
+        lenient = await start_tree(system, supervisor("other", worker("a", Actor)))
+        assert (await lenient.start_child(added)).id == "b"

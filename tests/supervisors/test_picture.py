@@ -53,6 +53,8 @@ def test_the_picture_has_a_line_for_each_actor_and_its_numbers_in_columns() -> N
         ({"state": "stopped", "wedged": True}, "stopped wedged"),
         ({"busy": True}, "running busy"),
         ({"suspended": True}, "running suspended"),
+        ({"state": "degraded", "probe_in": 4.2}, "degraded, probe in 4.2s"),
+        ({"state": "degraded", "probe_in": 4.2, "wedged": True}, "degraded wedged, probe in 4.2s"),
     ],
 )
 def test_what_is_remarkable_about_an_actor_stands_beside_its_state(
