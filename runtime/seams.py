@@ -40,6 +40,7 @@ __all__ = [
     "StoreUnreadable",
     "Threads",
     "open_store",
+    "prepare_store",
     "say_at_once",
 ]
 
@@ -165,15 +166,20 @@ def open_store(path: Path | None) -> apsw.Connection:
         os.close(descriptor)
     try:
         connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(2_000)
-        if not connection.pragma("schema_version"):
-            # Kept in the file, so only a new one is told: another program's would be changed by it.
-            connection.execute("pragma journal_mode=wal").fetchall()
-        # Read out whole: a statement that returns a row holds up those after it until it is fetched.
-        connection.execute("pragma synchronous=normal; pragma foreign_keys=on").fetchall()
+        prepare_store(connection)
     except apsw.Error as error:
         raise StoreUnreadable(path, str(error)) from error
     return connection
+
+
+def prepare_store(connection: apsw.Connection) -> None:
+    """Set what every store of ours is opened with; for whoever stands in for the disk.  Raises apsw.Error."""
+    connection.set_busy_timeout(2_000)
+    if not connection.pragma("schema_version"):
+        # Kept in the file, so only a new one is told: another program's would be changed by it.
+        connection.execute("pragma journal_mode=wal").fetchall()
+    # Read out whole: a statement that returns a row holds up those after it until it is fetched.
+    connection.execute("pragma synchronous=normal; pragma foreign_keys=on").fetchall()
 
 
 async def _connect(

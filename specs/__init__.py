@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from holdfast.specs.calendar import FIRST_DAY, VirtualCalendar
 from holdfast.specs.determinism import NotDeterministic, check_determinism
+from holdfast.specs.disk import Disk
+from holdfast.specs.effects import Effects
 from holdfast.specs.guards import nothing_real
-from holdfast.specs.network import LATENCY, MemoryListener, MemoryNetwork, MemoryStream, Weather
+from holdfast.specs.http import App, HttpFault, HttpService, HttpTransport
+from holdfast.specs.network import MemoryListener, MemoryNetwork, Weather
 from holdfast.specs.orders import OldestFirst, Scheduler, SerialPct, Shuffled
+from holdfast.specs.process import Process, Program
 from holdfast.specs.randomness import Random, Seeds
 from holdfast.specs.simulation import Run, SchedulerSeamLost, Setup, simulate
 from holdfast.specs.stalls import Deadlock, Limits, Livelock, LoopBlocked, OutOfTime, Stall
+from holdfast.specs.streams import LATENCY, Direction, Link, MemoryStream, Wire
 from holdfast.specs.threads import InlineThreads
 from holdfast.specs.trace import Difference, Trace
 from holdfast.specs.world import World, never_exit
@@ -21,10 +26,18 @@ from holdfast.specs.world import World, never_exit
 __all__ = [
     "FIRST_DAY",
     "LATENCY",
+    "App",
     "Deadlock",
     "Difference",
+    "Direction",
+    "Disk",
+    "Effects",
+    "HttpFault",
+    "HttpService",
+    "HttpTransport",
     "InlineThreads",
     "Limits",
+    "Link",
     "Livelock",
     "LoopBlocked",
     "MemoryListener",
@@ -33,6 +46,8 @@ __all__ = [
     "NotDeterministic",
     "OldestFirst",
     "OutOfTime",
+    "Process",
+    "Program",
     "Random",
     "Run",
     "Scheduler",
@@ -45,6 +60,7 @@ __all__ = [
     "Trace",
     "VirtualCalendar",
     "Weather",
+    "Wire",
     "World",
     "check_determinism",
     "never_exit",

@@ -63,6 +63,8 @@ class Run(Generic[T]):
     """What main returned; empty when it did not."""
     error: BaseException | None
     """What main raised, or the `Stall` that was found."""
+    effects: dict[str, int]
+    """How often each kind of fault took effect."""
 
     @property
     def steps(self) -> int:
@@ -104,6 +106,7 @@ def simulate(main: Callable[[World], Awaitable[T]], setup: Setup | None = None) 
 def _simulate(main: Callable[[World], Awaitable[T]], setup: Setup) -> Run[T]:
     seeds = Seeds(setup.seed)
     trace = Trace(kept=setup.keep_trace)
+    world = World(setup.seed, trace)
     order = order_of(setup.scheduler, seeds.stream("order"), setup.steps)
     ended = _Ended[T]()
     error: BaseException | None = None
@@ -112,7 +115,7 @@ def _simulate(main: Callable[[World], Awaitable[T]], setup: Setup) -> Run[T]:
             warnings.warn("trio's scheduler cannot be steered", SchedulerSeamLost, stacklevel=3)
         try:
             trio.run(
-                _rooted, main, World(setup.seed, trace), setup, steering, order, ended,
+                _rooted, main, world, setup, steering, order, ended,
                 clock=trio.testing.MockClock(autojump_threshold=0),
             )  # fmt: skip
         except KeyboardInterrupt:
@@ -127,7 +130,9 @@ def _simulate(main: Callable[[World], Awaitable[T]], setup: Setup) -> Run[T]:
         if steering.aborted is not None:
             stall.add_note(str(RunAborted("the run was given up")))
         error, ended.returned = stall, ()
-    return Run(setup, trace, ended.virtual_seconds, steering.steered, ended.returned, error)
+    return Run(
+        setup, trace, ended.virtual_seconds, steering.steered, ended.returned, error, world.effects.counts()
+    )
 
 
 async def _rooted(
@@ -152,6 +157,7 @@ async def _rooted(
                 ended.returned = (await main(world),)
         finally:
             ended.virtual_seconds = trio.current_time() - began
+            world.close()
 
 
 class _Forgetting(trio.abc.Instrument):

@@ -33,13 +33,13 @@ class InlineThreads:
     async def run(self, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run it; as with a real thread, a cancellation is noticed only when the call is done."""
         await trio.lowlevel.checkpoint()
-        with trio.CancelScope(shield=True):
-            await self._delay()
-            self.calls += 1
-            result = fn(*args)
-            await self._delay()
+        await self._delay()
+        self.calls += 1
+        result = fn(*args)
+        await self._delay()
         return result
 
     async def _delay(self) -> None:
         if self._random is not None and self._longest:
-            await trio.sleep(self._longest * self._random.randint(0, GRID) / GRID)
+            with trio.CancelScope(shield=True):
+                await trio.sleep(self._longest * self._random.randint(0, GRID) / GRID)

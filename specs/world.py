@@ -17,6 +17,9 @@ from holdfast.runtime import Event, Seams
 from holdfast.runtime.seams import OpenStore, open_store
 from holdfast.runtime.system import System
 from holdfast.specs.calendar import VirtualCalendar
+from holdfast.specs.disk import Disk
+from holdfast.specs.effects import Effects
+from holdfast.specs.http import HttpService
 from holdfast.specs.network import MemoryNetwork
 from holdfast.specs.randomness import Random, Seeds
 from holdfast.specs.threads import InlineThreads
@@ -40,14 +43,33 @@ class World:
     seeds: Seeds = attrs.field(init=False)
     random: Random = attrs.field(init=False)
     """For the test's own draws; no seam draws from it."""
+    effects: Effects = attrs.field(factory=Effects)
+    """What the faults of this run really did."""
     network: MemoryNetwork = attrs.field(init=False)
+    disks: dict[str, Disk] = attrs.field(factory=dict[str, Disk])
+    """By the name of whose they are."""
     threads_longest: float = 0.0
     """Virtual seconds that a blocking call may take, before and after it runs."""
 
     def __attrs_post_init__(self) -> None:
         self.seeds = Seeds(self.seed)
         self.random = self.seeds.stream("test")
-        self.network = MemoryNetwork(self.seeds.stream("network"))
+        self.network = MemoryNetwork(self.seeds.stream("network"), self.effects)
+
+    def disk(self, owner: str) -> Disk:
+        """Return this owner's disk; empty when it is asked for the first time."""
+        if owner not in self.disks:
+            self.disks[owner] = Disk(self.seeds.stream(f"{owner}/disk"), self.calendar.now, self.effects)
+        return self.disks[owner]
+
+    def service(self, name: str, port: int | None = None) -> HttpService:
+        """Return a new service of this run, still down; `port` is whose weather holds for it."""
+        return HttpService(self.network, port, name)
+
+    def close(self) -> None:
+        """Let go of what outlives a run: the disks' names at SQLite."""
+        for disk in self.disks.values():
+            disk.close()
 
     def seams(self, owner: str, store: OpenStore = open_store) -> Seams:
         """Return the world as this owner's program sees it.
@@ -81,6 +103,7 @@ class World:
 
         It is the whole world that sleeps, so what was on its way has arrived meanwhile.
         """
+        self.effects.count("time:suspend")
         clock = trio.lowlevel.current_clock()
         assert isinstance(clock, trio.testing.MockClock)
         clock.jump(seconds)

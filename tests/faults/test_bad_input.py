@@ -39,7 +39,7 @@ from holdfast.actors.socket.messages import FrameRejected
 from holdfast.runtime import CrashReported, HoldfastError, StartFailed
 from holdfast.runtime.seams import StoreUnreadable
 from holdfast.runtime.testing import on_trio
-from holdfast.specs.network import LATENCY
+from holdfast.specs import LATENCY
 from holdfast.supervisors import CallRefused, restart_path
 
 # ---- configuration ---------------------------------------------------------------------------------
@@ -462,7 +462,7 @@ async def test_a_token_endpoint_that_lies_is_named_and_asked_again(lie: str) -> 
     # A1.3, Bad input: a token endpoint that answers HTML
     answer, error, said = LIES[lie]
     async with open_world() as world, running(world, connect=False) as story:
-        world.instead_of_http = answer
+        world.http.instead = answer
         await story.traffic.send(3)
         with pytest.raises(ConnectTimeout):
             await story.client.connect()
@@ -470,7 +470,7 @@ async def test_a_token_endpoint_that_lies_is_named_and_asked_again(lie: str) -> 
         assert refused.error == error
         assert said in refused.description
         assert refused.retryable
-        world.instead_of_http = None
+        world.http.instead = None
         assert await story.until("connected") < BACK_WITHIN
         await story.traffic.settled()
         await story.untouched()

@@ -76,7 +76,7 @@ GUARANTEES = [
     *(f"S-X{number}" for number in range(1, 8)),
     *(f"S-C{number}" for number in range(1, 11)),
     *(f"S-I{number}" for number in range(1, 8)),
-    *(f"S-K{number}" for number in range(1, 4)),
+    *(f"S-K{number}" for number in range(1, 6)),
 ]
 
 

@@ -12,7 +12,7 @@ import trio_websocket
 from tests.stories.world import REALTIME_PORT, flat_nursery
 
 from holdfast.runtime import Address
-from holdfast.specs.network import MemoryNetwork
+from holdfast.specs import MemoryNetwork
 
 __all__ = ["HELLO", "Script", "Talk", "accepting", "instead_of_hub", "welcoming"]
 

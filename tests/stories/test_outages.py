@@ -36,7 +36,7 @@ from holdfast.actors.socket.messages import Connected as LinkConnected
 from holdfast.actors.socket.messages import Disconnected as LinkDisconnected
 from holdfast.actors.socket.messages import HeartbeatMissed
 from holdfast.runtime.testing import on_trio
-from holdfast.specs.network import LATENCY
+from holdfast.specs import LATENCY
 
 HOUR = 3_600.0
 

@@ -32,7 +32,7 @@ from holdfast.actors.reconnect.messages import (
 )
 from holdfast.actors.socket.messages import Connected as LinkConnected
 from holdfast.runtime.testing import on_trio
-from holdfast.specs.network import LATENCY, Weather
+from holdfast.specs import LATENCY, Weather
 
 HOUR = 3_600.0
 

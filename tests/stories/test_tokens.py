@@ -91,7 +91,7 @@ async def test_a_wrong_api_key_fails_at_once_by_name() -> None:
         with pytest.raises(ConnectFailed, match=r"auth refused for good \(401\): invalid_credentials"):
             await client.connect()
         assert (await client.state()).phase == "idle"
-        assert world.requests == [("POST", "/auth/token")]
+        assert world.http.requests == [("POST", "/auth/token")]
         # What was sent all the same is kept for a time when it works.
         await client.send({"n": 1})
         assert (await client.delivery_state()).outbox_depth == 1

@@ -1,134 +1,18 @@
-"""The simulated world itself: what it refuses, and that its faults are effective."""
+"""Client and hub in the simulated world: the audit is worth something, and a seed gives one run."""
 
 from __future__ import annotations
 
-import operator
-import random
-import socket
+import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 
 import pytest
 import trio
 from tests.stories.traffic import Traffic
 from tests.stories.world import open_world
 
-from holdfast.runtime import Address, RefusedInSimulation, Seams
 from holdfast.runtime.testing import on_trio
-from holdfast.specs.guards import nothing_real
-from holdfast.specs.network import LATENCY, MemoryNetwork
-
-
-def _start_thread() -> None:
-    threading.Thread(target=print).start()
-
-
-def _open_socket() -> None:
-    socket.socket().close()
-
-
-def _look_up() -> None:
-    socket.getaddrinfo("localhost", 80)
-
-
-def _start_process() -> None:
-    subprocess.run([sys.executable, "-c", ""], check=True)
-
-
-def _sleep() -> None:
-    operator.methodcaller("sleep", 0)(time)
-
-
-@pytest.mark.parametrize(
-    "real, seam",
-    [
-        (_start_thread, "Seams.threads"),
-        (_open_socket, "Seams.connect or Seams.listen"),
-        (_look_up, "Seams.connect"),
-        (_start_process, "a test of processes"),
-        (_sleep, "Seams.clock"),
-    ],
-)
-def test_what_is_real_is_refused_by_the_name_of_its_seam(real: Callable[[], None], seam: str) -> None:
-    # ARCHITECTURE 7, last rule: the positive control
-    with nothing_real(), pytest.raises(RefusedInSimulation) as refused:
-        real()
-    assert refused.value.seam == seam
-    real()  # and outside it is allowed
-
-
-@on_trio
-async def test_the_default_seams_do_not_work_in_a_simulated_run() -> None:
-    # ARCHITECTURE 7: forgetting a seam is found, not papered over
-    real = Seams()
-    with nothing_real():
-        with pytest.raises(RefusedInSimulation):
-            await real.connect(Address("127.0.0.1", 1))
-        with pytest.raises(RefusedInSimulation):
-            await real.threads.run(print)
-
-
-async def _pair(network: MemoryNetwork) -> tuple[trio.abc.Stream, trio.abc.Stream]:
-    listener = await network.listen(Address("127.0.0.1", 1))
-    ours = await network.connect(Address("127.0.0.1", 1))
-    return ours, await listener.accept()
-
-
-@on_trio
-async def test_bytes_arrive_late_in_order_and_in_pieces_of_any_size() -> None:
-    ours, theirs = await _pair(MemoryNetwork(random.Random(1)))
-    data = random.Random(2).randbytes(40_000)
-    began = trio.current_time()
-    for start in range(0, len(data), 1_000):
-        await ours.send_all(data[start : start + 1_000])
-    pieces: list[bytes] = []
-    while sum(map(len, pieces)) < len(data):
-        pieces.append(bytes(await theirs.receive_some()))
-    assert b"".join(pieces) == data
-    assert len(pieces) > 40
-    assert trio.current_time() - began == LATENCY
-
-
-@on_trio
-async def test_a_reset_loses_what_is_on_its_way_and_tells_both_ends() -> None:
-    network = MemoryNetwork(random.Random(1))
-    ours, theirs = await _pair(network)
-    await ours.send_all(b"lost")
-    assert network.reset() == 1
-    for stream in (ours, theirs):
-        with pytest.raises(trio.BrokenResourceError):
-            await stream.receive_some()
-        with pytest.raises(trio.BrokenResourceError):
-            await stream.send_all(b"x")
-
-
-@on_trio
-async def test_a_half_open_connection_swallows_everything_even_the_end() -> None:
-    network = MemoryNetwork(random.Random(1))
-    ours, theirs = await _pair(network)
-    assert network.half_open() == 1
-    await ours.send_all(b"swallowed")
-    await ours.aclose()
-    with pytest.raises(trio.TooSlowError), trio.fail_after(3_600):
-        await theirs.receive_some()
-    await theirs.send_all(b"swallowed too")
-
-
-@on_trio
-async def test_refused_and_silent_dials_fail_as_real_ones_do() -> None:
-    network = MemoryNetwork(random.Random(1))
-    await network.listen(Address("127.0.0.1", 1))
-    network.weather = "refusing"
-    with pytest.raises(ConnectionRefusedError):
-        await network.connect(Address("127.0.0.1", 1), timeout=5)
-    network.weather = "silent"
-    began = trio.current_time()
-    with pytest.raises(trio.TooSlowError):
-        await network.connect(Address("127.0.0.1", 1), timeout=5)
-    assert trio.current_time() - began == 5
+from holdfast.specs import HttpFault, Scheduler, Setup, World, check_determinism, simulate
 
 
 @on_trio
@@ -148,22 +32,44 @@ async def test_the_audit_of_messages_finds_one_that_is_missing_doubled_or_out_of
                 traffic.check()
 
 
-def test_a_world_runs_the_same_way_twice_from_the_same_seed() -> None:
+async def _session(world: World) -> int:
+    """A client that loses its connection, has its token refused once, and goes on."""
+    async with open_world(inside=world) as stage, stage.client() as client:
+        world.observe(client.system)
+        stage.http.faults.append(HttpFault.of_status(429, retry_after=2))
+        await client.connect()
+        for number in range(5):
+            stage.network.reset_after(40)
+            await client.echo({"n": number})
+            await client.receive()
+    return stage.http.requests.count(("POST", "/auth/token"))
+
+
+def _digest() -> str:
+    run = simulate(_session, Setup(seed=7))
+    run.result()
+    assert run.effects["http:429"] == 1
+    assert run.effects["network:reset_mid_frame"] >= 1
+    return run.digest
+
+
+@pytest.mark.parametrize("scheduler", ["fifo", "shuffle", "pct"])
+def test_client_and_hub_run_the_same_way_twice_from_the_same_seed(scheduler: Scheduler) -> None:
     # ARCHITECTURE 7: no order by id, by set or by the machine's clock
-    def run() -> list[object]:
-        seen: list[object] = []
+    check_determinism(_session, Setup(seed=7, scheduler=scheduler))
 
-        async def main() -> None:
-            async with open_world(seed=7) as world, world.client() as client:
-                client.system.events.call(lambda event: seen.append((client.system.now(), str(event))))
-                await client.connect()
-                world.network.reset()
-                await client.echo({"n": 1})
-                await client.receive()
 
-        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-        return seen
-
-    first = run()
-    assert first == run()
-    assert len(first) > 10
+def test_client_and_hub_run_the_same_way_in_other_processes_with_other_hashes() -> None:
+    script = "from tests.stories.test_world import _digest\nprint(_digest())"
+    paths = os.pathsep.join(["build/importroot", "."])
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": paths},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.strip()
+        for hashes in ("1", "2")
+    ]
+    assert said == [_digest(), _digest()]

@@ -17,16 +17,17 @@ from typing import Any, TypeVar
 
 import apsw
 import attrs
-import httpx2
 import trio
 
+from holdfast import specs as simulation
 from holdfast.actors.client import Client, open_client
 from holdfast.actors.hub import Hub, HubSettings, open_hub
 from holdfast.actors.hub.avatar_sessions import AvatarStandinSettings
 from holdfast.runtime import Event, InjectedFault, Seams, Secret
 from holdfast.runtime.seams import OpenStore, open_store
 from holdfast.specs import (
-    LATENCY,
+    HttpService,
+    HttpTransport,
     InlineThreads,
     MemoryNetwork,
     VirtualCalendar,
@@ -61,34 +62,6 @@ class BOOM(Exception):
     """What actors are made to crash of."""
 
 
-class HubTransport(httpx2.AsyncBaseTransport):
-    """HTTP to whatever hub runs now, with the network's weather; a killed hub breaks calls in flight."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        timeout = request.extensions.get("timeout", {}).get("connect")
-        try:
-            await self._world.network.pass_weather(timeout)
-        except trio.TooSlowError as error:
-            raise httpx2.ConnectTimeout("no connection in time") from error
-        except OSError as error:
-            raise httpx2.ConnectError(str(error)) from error
-        self._world.requests.append((request.method, request.url.path))
-        said = self._world.instead_of_http
-        if said is not None:
-            return said(request)
-        running = self._world.running
-        if running is None:
-            raise httpx2.ConnectError("Connection refused")
-        with running.calls_scope():
-            response = await httpx2.ASGITransport(running.hub.app).handle_async_request(request)
-            await trio.sleep(LATENCY)
-            return response
-        raise httpx2.ReadError("Connection reset")
-
-
 @attrs.define(eq=False)
 class RunningHub:
     """A hub and the way to end it."""
@@ -96,13 +69,6 @@ class RunningHub:
     hub: Hub
     store: apsw.Connection
     scope: trio.CancelScope
-    calls: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope])
-
-    def calls_scope(self) -> trio.CancelScope:
-        """Return the scope of one HTTP call; the hub's end cancels it."""
-        scope = trio.CancelScope()
-        self.calls.append(scope)
-        return scope
 
 
 @attrs.define(eq=False)
@@ -116,12 +82,14 @@ class World:
     avatar: AvatarStandinSettings
     calendar: VirtualCalendar = attrs.field(factory=VirtualCalendar)
     running: RunningHub | None = None
-    requests: list[tuple[str, str]] = attrs.field(factory=list[tuple[str, str]])
-    instead_of_http: Callable[[httpx2.Request], httpx2.Response] | None = None
-    """A lying token endpoint."""
+    http: HttpService = attrs.field(init=False)
+    """The hub's endpoints of HTTP, and what goes wrong with them."""
     clients: list[Client] = attrs.field(factory=list[Client])
     stores: list[apsw.Connection] = attrs.field(factory=list[apsw.Connection])
     """The stores that the latest client opened: delivery's, then the avatar's."""
+
+    def __attrs_post_init__(self) -> None:
+        self.http = HttpService(self.network)
 
     @property
     def hub(self) -> Hub:
@@ -160,6 +128,7 @@ class World:
                 self.settings, seams=self.seams("hub", store), serve_http=False, avatar=self.avatar
             ) as hub:
                 self.running = RunningHub(hub, opened[0], scope)
+                self.http.start(hub.app)
                 task_status.started()
                 await trio.sleep_forever()
 
@@ -171,14 +140,14 @@ class World:
         for wire in self.network.open_wires():
             wire.reset()
         self.network.listeners.clear()
-        for call in running.calls:
-            call.cancel()
+        self.http.stop()
         running.scope.cancel()
 
     async def stop_hub(self) -> None:
         """End it in an orderly way: goaway, close frames."""
         running, self.running = self.running, None
         assert running is not None
+        self.http.stop()
         running.scope.cancel()
         await until(lambda: not self.network.listeners)
 
@@ -213,7 +182,7 @@ class World:
             return opened[-1]
 
         seams = self.seams(name, store)
-        async with open_client(configuration, seams=seams, http=lambda: HubTransport(self)) as client:
+        async with open_client(configuration, seams=seams, http=lambda: HttpTransport(self.http)) as client:
             self.clients.append(client)
             self.stores = opened
             yield client
@@ -281,10 +250,14 @@ async def incarnations(client: Client) -> dict[str, int]:
 
 @asynccontextmanager
 async def open_world(
-    *, seed: int = 1, hub_store: Path | None = None, **changes: Any
+    *, seed: int = 1, inside: simulation.World | None = None, hub_store: Path | None = None, **changes: Any
 ) -> AsyncGenerator[World]:
-    """Open a world with a running hub; `changes` are settings of the hub."""
-    source = random.Random(seed)
+    """Open a world with a running hub; `changes` are settings of the hub.
+
+    `inside` a simulated run its network, calendar and randomness are the run's.
+    """
+    source = inside.random if inside is not None else random.Random(seed)
+    network = inside.network if inside is not None else MemoryNetwork(random.Random(source.random()))
     given: dict[str, Any] = {
         "api_keys": (API_KEY,),
         "token_port": HTTP_PORT,
@@ -297,9 +270,9 @@ async def open_world(
     with ExitStack() as closing:
         closing.enter_context(nothing_real())
         async with flat_nursery() as nursery:
-            world = World(
-                MemoryNetwork(random.Random(source.random())), source, HubSettings(**given), nursery, avatar
-            )
+            world = World(network, source, HubSettings(**given), nursery, avatar)
+            if inside is not None:
+                world.calendar = inside.calendar
             await world.start_hub()
             yield world
             if world.running is not None:
