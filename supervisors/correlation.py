@@ -32,8 +32,12 @@ def _table(components: Mapping[str, Sequence[str]]) -> Mapping[str, tuple[str, .
 
 
 def _owners(name: str, owners: Sequence[str]) -> tuple[str, ...]:
+    called: object = name
+    given: object = owners
+    if not isinstance(called, str) or not called:
+        raise InvalidSpec(OWNER, "a component has a name", name)
     # A bare string is a sequence of letters, none of which is meant.
-    if isinstance(owners, str) or not owners:
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise InvalidSpec(OWNER, f"component {name!r} has a sequence of one path or more", owners)
     return tuple(owners)
 
