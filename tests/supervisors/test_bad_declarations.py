@@ -85,17 +85,18 @@ PARTITIONS: Table = [
     ("arguments", "arguments is a function from the partition's number", [3, "x", (1,)]),
     ("child", "factory is a callable that makes the actor", [None, 3, "x"]),
 ]
+MAKERS: list[tuple[Any, Table]] = [
+    (make_child, LIVENESS),
+    (make_template, LIVENESS),
+    (LivenessSpec, LIMITS),
+    (correlated, TOGETHER),
+    (Correlation, COMPONENTS),
+    (make_tasks, FLAGS + TASKS),
+    (make_partition, FLAGS + PARTITIONS),
+]
 ROWS = [
     pytest.param(make, field, wanted, value, id=f"{make.__name__}-{field}-{value!r}")
-    for make, table in [
-        (make_child, LIVENESS),
-        (make_template, LIVENESS),
-        (LivenessSpec, LIMITS),
-        (correlated, TOGETHER),
-        (Correlation, COMPONENTS),
-        (make_tasks, FLAGS + TASKS),
-        (make_partition, FLAGS + PARTITIONS),
-    ]
+    for make, table in MAKERS
     for field, wanted, values in table
     for value in values
 ]
