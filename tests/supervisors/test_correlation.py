@@ -30,6 +30,7 @@ from holdfast.supervisors import (
     template,
 )
 from holdfast.supervisors.correlator import Correlator
+from holdfast.supervisors.messages import RestartAll
 from holdfast.supervisors.plan import Correlated
 
 THREE = Budget(3, 300.0)
@@ -244,6 +245,19 @@ def test_where_every_child_has_a_budget_of_its_own_everybody_comes_back_all_the_
     assert came[-4:] == ["+x", "+y", "+z", "finish"]
     assert stage.machine.recovery.window.left(stage.now) == 2
     assert "its own budget" not in stage.said(RestartDecided)[-1].sentence()
+
+
+def test_a_restart_on_request_during_the_delay_leaves_the_next_failure_to_the_childs_own_budget() -> None:
+    children = [child(name, on_give_up=STOP, budget=Budget(1, 60.0)) for name in "xyz"]
+    delays = Backoff(initial=4.0, cap=4.0)
+    stage = Stage(supervisor("root", *children, correlate=(2, 5.0), budget=THREE, backoff=delays)).boot()
+    fail(stage, "x", "y")
+    answer(stage)
+    stage.call(RestartAll())
+    assert stage.take()[-1] == "finish"
+    stage.end("x")
+    assert stage.wait(2.0) == ["+x"]
+    assert stage.machine.recovery.window.left(stage.now) == 3, "nothing is the supervisor's to pay"
 
 
 def test_a_spent_budget_ends_the_supervisor_also_where_every_child_has_one_of_its_own() -> None:
