@@ -86,6 +86,7 @@ class Belongings:
 class Siblings:
     """The refs by which actors, and the facade, know each other."""
 
+    config: Ref
     auth: Ref
     delivery: Ref
     reconnect: Ref
@@ -98,6 +99,7 @@ def siblings(system: System) -> Siblings:
     """Return the refs; they hold before, during and after every incarnation."""
     session = f"{ROOT}/session"
     return Siblings(
+        config=system.ref(f"{ROOT}/foundation/config"),
         auth=system.ref(f"{session}/auth"),
         delivery=system.ref(f"{session}/delivery"),
         reconnect=system.ref(f"{session}/link/reconnect"),

@@ -6,12 +6,13 @@ over it, for refs survive restarts and questions do not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import trio
 
 from holdfast.actors.client.arguments import text
+from holdfast.actors.client.concerned import ConfigurationUpdate, at_next_start, concerned
 from holdfast.actors.client.messages import (
     RecoverFromError,
     RecoveryKind,
@@ -20,8 +21,9 @@ from holdfast.actors.client.messages import (
     ValidateSystemState,
 )
 from holdfast.actors.client.topology import Siblings
+from holdfast.actors.config.messages import ConfigurationError, Problem, UpdateConfiguration
 from holdfast.runtime import ActorCrashed, ActorGone, Ref, Request, System
-from holdfast.supervisors import SupervisorHandle
+from holdfast.supervisors import SupervisorHandle, restart_path
 
 __all__ = ["AGAIN_AFTER", "Upkeep"]
 
@@ -63,6 +65,23 @@ class Upkeep:
         when it is counted.  Raises `UnknownComponent`, which names those that there are.
         """
         await self.root.report_failure(text("component", component), error)
+
+    async def update_configuration(self, values: Mapping[str, object]) -> ConfigurationUpdate:
+        """Put sections of keys in force, above the file and everything said before (A4.6): all or nothing.
+
+        ``{"reconnect": {"max_retries": 3}}``.  Raises `ConfigurationError` with all problems;
+        nothing has changed anywhere then.  Each component concerned is announced as
+        `config:updated`; the actors concerned take it over by an orderly restart, uncharged,
+        and have when this returns.  It holds until the process ends: write the file to keep it.
+        """
+        request = UpdateConfiguration(values=values)
+        result = await self._refs.config.ask(request, timeout=10.0)
+        if not result.accepted:
+            raise ConfigurationError([Problem("configuration", problem) for problem in result.problems])
+        restarted = tuple(f"{self.root.path}/{actor}" for actor in concerned(result.changed))
+        for path in restarted:
+            await restart_path(self.system, path)
+        return ConfigurationUpdate(result.changed, restarted, at_next_start(result.changed))
 
     # ---- how it asks -------------------------------------------------------------------------------
 

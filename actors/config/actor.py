@@ -7,6 +7,7 @@ tree, continues with what the file says now (SEMANTICS "Supervision beyond OTP"
 
 from __future__ import annotations
 
+from holdfast.actors.config.components import updates
 from holdfast.actors.config.machine import Keep, Swap, decide_reload
 from holdfast.actors.config.messages import (
     ConfigRejected,
@@ -15,9 +16,10 @@ from holdfast.actors.config.messages import (
     GetConfiguration,
     Reload,
     ReloadResult,
+    UpdateConfiguration,
 )
 from holdfast.actors.config.settings import Configuration
-from holdfast.actors.config.sources import LiveConfiguration
+from holdfast.actors.config.sources import LiveConfiguration, Sources
 from holdfast.runtime import Actor, on
 
 __all__ = ["ConfigActor"]
@@ -43,8 +45,23 @@ class ConfigActor(Actor):
         """Read the sources again, on request."""
         return await self._reload()
 
+    @on(UpdateConfiguration)
+    async def update(self, request: UpdateConfiguration) -> ReloadResult:
+        """Put what a program says now above all sources (A4.6); each component concerned is announced."""
+        sources = self._live.sources.with_said(request.values)
+        before = self._live.current
+        match decide_reload(before, await self._read(sources)):
+            case Keep(problems):
+                self.context.emit(ConfigRejected(problems=problems))
+                return ReloadResult(accepted=False, problems=problems)
+            case Swap(configuration, changed):
+                self._live.swap(configuration, sources)
+                for event in updates(before, configuration, changed):
+                    self.context.emit(event)
+                return ReloadResult(accepted=True, changed=changed)
+
     async def _reload(self) -> ReloadResult:
-        match decide_reload(self._live.current, await self._read()):
+        match decide_reload(self._live.current, await self._read(self._live.sources)):
             case Keep(problems):
                 self.context.emit(ConfigRejected(problems=problems))
                 return ReloadResult(accepted=False, problems=problems)
@@ -54,8 +71,8 @@ class ConfigActor(Actor):
                     self.context.emit(ConfigReloaded(changed=changed))
                 return ReloadResult(accepted=True, changed=changed)
 
-    async def _read(self) -> Configuration | ConfigurationError:
+    async def _read(self, sources: Sources) -> Configuration | ConfigurationError:
         try:
-            return await self.context.seams.threads.run(self._live.sources.read)
+            return await self.context.seams.threads.run(sources.read)
         except ConfigurationError as error:
             return error

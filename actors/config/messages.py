@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import msgspec
@@ -13,11 +13,13 @@ from holdfast.runtime import Event, HoldfastError, Request
 __all__ = [
     "ConfigRejected",
     "ConfigReloaded",
+    "ConfigUpdated",
     "ConfigurationError",
     "GetConfiguration",
     "Problem",
     "Reload",
     "ReloadResult",
+    "UpdateConfiguration",
 ]
 
 
@@ -65,6 +67,12 @@ class Reload(Request[ReloadResult], frozen=True):
     """Read the sources again.  All of it is taken over, or nothing."""
 
 
+class UpdateConfiguration(Request[ReloadResult], frozen=True):
+    """Put these sections of keys above all sources, and read those again.  All of it holds, or nothing."""
+
+    values: Mapping[str, object]
+
+
 class ConfigRejected(Event, frozen=True):
     """The sources are broken: the last good configuration stays in force."""
 
@@ -75,3 +83,11 @@ class ConfigReloaded(Event, frozen=True):
     """Another configuration is in force.  Actors take it over when they are started again."""
 
     changed: tuple[str, ...]
+
+
+class ConfigUpdated(Event, frozen=True):
+    """A component has another configuration, by an update (A4.6): the keys that are new, secrets masked."""
+
+    component: str
+    previous_config: dict[str, object]
+    new_config: dict[str, object]

@@ -57,6 +57,17 @@ class Sources:
     required: tuple[str, ...] = ()
     """Keys that this use cannot do without, such as ``connection.url`` for a client."""
 
+    def with_said(self, values: Mapping[str, object]) -> Sources:
+        """Return these sources with sections of keys that the program says now, above what it said before."""
+        said = dict(self.explicit)
+        for section, keys in values.items():
+            before = said.get(section)
+            if isinstance(before, Mapping) and isinstance(keys, Mapping):
+                said[section] = {**cast("Mapping[str, object]", before), **cast("Mapping[str, object]", keys)}
+            else:
+                said[section] = keys
+        return attrs.evolve(self, explicit=said)
+
     def read(self) -> Configuration:
         """Read everything and return the configuration; raises `ConfigurationError` with all problems."""
         problems: list[Problem] = []
@@ -101,9 +112,10 @@ class LiveConfiguration:
         """The configuration in force; keep the value, not the holder, where all keys must fit together."""
         return self._current
 
-    def swap(self, configuration: Configuration) -> None:
-        """Put another configuration in force."""
+    def swap(self, configuration: Configuration, sources: Sources | None = None) -> None:
+        """Put another configuration in force, and the sources that it came from if those are others."""
         self._current = configuration
+        self.sources = sources or self.sources
 
     def __repr__(self) -> str:
         return f"<LiveConfiguration of {self.sources.file or 'no file'}>"

@@ -66,7 +66,7 @@ GUARANTEES = [
     *(f"S-N{number}" for number in range(1, 6)),
     "S-L2",
     *(f"S-O{number}" for number in range(1, 7)),
-    *(f"S-B{number}" for number in range(1, 14)),
+    *(f"S-B{number}" for number in range(1, 15)),
     *(f"S-G{number}" for number in range(1, 4)),
     *(f"S-J{number}" for number in range(1, 7)),
     *("S-P1", "S-P2"),
