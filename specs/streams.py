@@ -97,11 +97,8 @@ class _Pipe:
         sent = max(now, self._free_at) + count / self._link.rate
         if sent > now:
             self._effects.count("network:slow_link")
-        due = sent + self._link.latency
-        if self._pieces:
-            due = max(due, self._pieces[-1][0])  # a link that has become faster overtakes nothing
         self._free_at = sent
-        return due
+        return sent + self._link.latency
 
     async def get(self, limit: int) -> bytes:
         await trio.lowlevel.checkpoint()

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from holdfast.runtime.testing import scheduler as seam
-from holdfast.specs import Scheduler, SchedulerSeamLost, Setup, World, simulate
+from holdfast.specs import Random, Scheduler, SchedulerSeamLost, SerialPct, Setup, World, simulate
 
 SEEDS = 60
 
@@ -86,6 +86,17 @@ def test_a_loop_of_checkpoints_does_not_starve_the_others_for_ever() -> None:
 
     for seed in range(SEEDS):
         assert simulate(main, Setup(seed=seed, scheduler="pct", steps=50)).result()
+
+
+def test_priorities_change_in_the_middle_of_a_run() -> None:
+    # fewer steps than anybody is patient for, so that nothing but a change makes another one run
+    changed = 0
+    for seed in range(20):
+        order = SerialPct(Random(seed), steps=100)
+        ready = cast("list[trio.lowlevel.Task]", [object(), object()])
+        changed += len({id(order.choose(list(ready))[0]) for _ in range(100)}) == 2
+
+    assert changed == 20
 
 
 def test_trio_obeys_the_seam() -> None:

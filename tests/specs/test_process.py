@@ -54,6 +54,9 @@ def test_a_killed_process_goes_on_from_its_disk_whatever_its_clean_up_does() -> 
                 assert not process.alive
                 with pytest.raises(ConnectionRefusedError):
                     await _ask(world)
+        # Every clean-up is through by now, and deleted nothing.
+        store = process.disk.open_store(STORE)
+        assert len(cast("list[object]", store.execute("select n from seen").fetchall())) == 6
         return said
 
     run = simulate(main)
