@@ -26,6 +26,7 @@ from holdfast.supervisors.declarations import template, worker
 from holdfast.supervisors.errors import (
     AlreadyPresent,
     AlreadyStarted,
+    BulkStartFailed,
     CallRefused,
     ChildNotRestartable,
     ChildRestarting,
@@ -136,6 +137,7 @@ __all__ = [
     "Backoff",
     "Budget",
     "BudgetLeft",
+    "BulkStartFailed",
     "CallRefused",
     "ChildBack",
     "ChildCounts",

@@ -58,7 +58,7 @@ from holdfast.supervisors.reconfiguration import reconfigure
 from holdfast.supervisors.reports import OrderlyRestart
 from holdfast.supervisors.strategies import to_start, to_stop
 
-__all__ = ["answer_call"]
+__all__ = ["answer_call", "instance_refused"]
 
 
 def answer_call(machine: SupervisorMachine, call: Call, now: float) -> Plan:
@@ -85,21 +85,29 @@ def _start_child(machine: SupervisorMachine, call: StartChild, _now: float) -> P
 
 
 def _start_instance(machine: SupervisorMachine, call: StartInstance, _now: float) -> Plan:
+    refusal = instance_refused(machine, call.arguments)
+    if refusal is not None:
+        return _refuse(refusal)
     pool = machine.group
-    if not isinstance(pool, Pool):
-        return _refuse(NotForDynamic(machine.path, "start_child with arguments"))
-    if call.arguments and pool.template.group is not None:
-        owner = f"start_child of {machine.path}"
-        return _refuse(
-            InvalidSpec(owner, "a template that is a supervisor takes no arguments", call.arguments)
-        )
-    if pool.max_children is not None and len(machine.children) >= pool.max_children:
-        return _refuse(TooManyChildren(machine.path, pool.max_children))
+    assert isinstance(pool, Pool), "refused otherwise"
     try:
         child = machine.add_instance(pool, _instance_spec(pool.template, call))
     except SpecError as error:
         return _refuse(error)
     return Plan((Start(child.id, Cause.ADDED), ReplyStarted(child.id)))
+
+
+def instance_refused(machine: SupervisorMachine, arguments: tuple[object, ...]) -> Exception | None:
+    """Return why one more child with these arguments is not even tried; None when it is."""
+    pool = machine.group
+    if not isinstance(pool, Pool):
+        return NotForDynamic(machine.path, "start_child with arguments")
+    if arguments and pool.template.group is not None:
+        owner = f"start_child of {machine.path}"
+        return InvalidSpec(owner, "a template that is a supervisor takes no arguments", arguments)
+    if pool.max_children is not None and len(machine.children) >= pool.max_children:
+        return TooManyChildren(machine.path, pool.max_children)
+    return None
 
 
 def _instance_spec(template: ChildSpec, call: StartInstance) -> ChildSpec:

@@ -8,14 +8,19 @@ a supervisor (`await handle.start_child(...)`); the supervisor itself is unharme
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from holdfast.runtime.errors import HoldfastError
 from holdfast.runtime.outcomes import Outcome
 from holdfast.runtime.ref import Ref
 
+if TYPE_CHECKING:
+    from holdfast.supervisors.messages import ChildHandle
+
 __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
+    "BulkStartFailed",
     "CallRefused",
     "ChildNotRestartable",
     "ChildRestarting",
@@ -200,6 +205,21 @@ class TooManyChildren(CallRefused):
         super().__init__(f"{path} has {max_children} children, its max_children; stop one first")
         self.path = path
         self.max_children = max_children
+
+
+class BulkStartFailed(CallRefused):
+    """Of the children that one call was to start some are not there; those that started stay."""
+
+    def __init__(self, path: str, results: Sequence[ChildHandle | Exception]) -> None:
+        failures = [(place, one) for place, one in enumerate(results) if isinstance(one, Exception)]
+        first, why = failures[0]
+        super().__init__(
+            f"{path} did not start {len(failures)} of {len(results)} children; "
+            f"the first is number {first} (from 0): {type(why).__name__}: {why}"
+        )
+        self.path = path
+        self.results = tuple(results)
+        """In the order of the arguments: a handle for each that started, an error for each that did not."""
 
 
 class NotReady(HoldfastError):

@@ -9,15 +9,17 @@ restarting everything in an orderly way; beyond its own budget it gives up too.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal, TypeAlias
 
+import anyio
 import attrs
 
+from holdfast.runtime.cell import Cell
 from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome
 from holdfast.supervisors.errors import InvalidSpec
 
-__all__ = ["FullRestart", "GiveUpAs", "outcome_of_giving_up"]
+__all__ = ["FullRestart", "GiveUpAs", "drain_below", "outcome_of_giving_up"]
 
 GiveUpAs: TypeAlias = Literal["gave_up", "shutdown"]
 
@@ -61,3 +63,19 @@ def outcome_of_giving_up(give_up_as: GiveUpAs, path: str, trigger: str, below: t
     `below` is what the trigger's own chain was, when it had given up itself.
     """
     return SHUTDOWN if give_up_as == "shutdown" else GaveUp((*(below or (trigger,)), path))
+
+
+async def drain_below(cell: Cell, within: float) -> None:
+    """Let those at the leaves, who hold what must not be lost, finish; those in between stay able to act."""
+    with anyio.move_on_after(within):
+        async with anyio.create_task_group() as draining:
+            for leaf in _leaves(cell):
+                draining.start_soon(leaf.drain)
+
+
+def _leaves(cell: Cell) -> Iterator[Cell]:
+    for child in tuple(cell.children.values()):
+        if child.children:
+            yield from _leaves(child)
+        else:
+            yield child

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 
 import anyio
 
@@ -24,6 +24,7 @@ from holdfast.supervisors.child_spec import Allowance, ChildSpec, ShutdownRule
 from holdfast.supervisors.children import Child
 from holdfast.supervisors.dynamic import Instances, OneStart, stop_together
 from holdfast.supervisors.errors import AlreadyStarted, PreparationFailed
+from holdfast.supervisors.escalation import drain_below
 from holdfast.supervisors.machine import SupervisorMachine
 from holdfast.supervisors.messages import ChildHandle, Retry
 from holdfast.supervisors.plan import (
@@ -85,7 +86,8 @@ class Execution:
         self._waiting: Step | None = None
         """The step that has to be waited for, in the supervisor's own task."""
         self._token: ReplyToken | None = None
-        self._info: object = None
+        self.info: object = None
+        """What the latest start passed out."""
         self._stop_by: float | None = None
 
     async def carry_out(self, plan: Plan, token: ReplyToken | None = None) -> None:
@@ -113,7 +115,7 @@ class Execution:
                 return
 
     def _take_on(self, plan: Plan, token: ReplyToken | None) -> None:
-        self._token, self._stop_by, self._info = token, None, None
+        self._token, self._stop_by, self.info = token, None, None
         self._waiting = None
         self._publish(plan.reports)
         self._steps = deque(plan.steps)
@@ -131,6 +133,11 @@ class Execution:
                 return step
             self._settle(step, result)
         return None
+
+    def follow(self, steps: Iterable[Step]) -> None:
+        """Execute steps that need no waiting, and that the machine has nothing to say about."""
+        for step in steps:
+            _AT_ONCE[type(step)](self, step)
 
     def _settle(self, step: Step, result: Result) -> None:
         """Tell the machine what came of a step, and take up what follows from it."""
@@ -169,7 +176,10 @@ class Execution:
     # -- starting
 
     def _start_at_once(self, step: Start) -> Result | None:
-        child = self._machine.children[step.child]
+        return self.start_at_once(self._machine.children[step.child])
+
+    def start_at_once(self, child: Child) -> Result | None:
+        """Start a child; None when its start hook, or its check, is to be waited for with `start_begun`."""
         cell = self._context.open_cell(
             child.id,
             self._factory(child),
@@ -187,8 +197,10 @@ class Execution:
             return Failed(failed.reason)
 
     async def _start(self, step: Start) -> Result:
+        return await self.start_begun(self._machine.children[step.child])
+
+    async def start_begun(self, child: Child) -> Result:
         """Wait for what has begun: the start hook, and the check whether it is ready."""
-        child = self._machine.children[step.child]
         cell = self.cells[child.id]
         try:
             await cell.wait_started(child.spec.start_timeout)
@@ -205,7 +217,7 @@ class Execution:
     def _started(self, cell: Cell, reply: Info | Ignore | None) -> Result:
         if isinstance(reply, Ignore):
             return Ignored()
-        self._info = reply.value if reply is not None else None
+        self.info = reply.value if reply is not None else None
         return Started(cell.incarnation)
 
     async def _stop_unready(self, child: Child, cell: Cell) -> None:
@@ -297,11 +309,7 @@ class Execution:
     # -- the full restart
 
     async def _drain(self, step: Drain) -> Result:
-        # Those at the leaves hold what must not be lost; supervisors in between stay able to act.
-        with anyio.move_on_after(step.within):
-            async with anyio.create_task_group() as draining:
-                for cell in _leaves(self._context.cell):
-                    draining.start_soon(cell.drain)
+        await drain_below(self._context.cell, step.within)
         return DONE
 
     def _share_stop_deadline(self, step: ShareStopDeadline) -> Result:
@@ -331,7 +339,7 @@ class Execution:
             child = self._machine.children.get(step.child)
             runs = child is not None and child.running
             ref = self.cells[step.child].slot.ref if runs else None
-            self._token.reply(ChildHandle(step.child, ref, self._info if runs else None))
+            self._token.reply(ChildHandle(step.child, ref, self.info if runs else None))
         return DONE
 
     def _refuse(self, step: Refuse) -> Result:
@@ -387,11 +395,3 @@ _AT_ONCE: dict[type[object], Callable[..., Result | None]] = {
 
 def _retry_key(child: str) -> tuple[str, str]:
     return ("retry", child)
-
-
-def _leaves(cell: Cell) -> Iterator[Cell]:
-    for child in tuple(cell.children.values()):
-        if child.children:
-            yield from _leaves(child)
-        else:
-            yield child

@@ -273,20 +273,22 @@ class SupervisorMachine:
     def _settle_start(self, step: Start, result: Result, now: float, chance: float) -> Plan:
         child = self.children[step.child]
         if isinstance(result, Started):
-            child.state = State.RUNNING
-            child.incarnation = result.incarnation
-            child.restarts += step.cause is Cause.RESTART or step.cause is Cause.PROBE
-            if self.recovery.delays:
-                self.recovery.up(child, step.cause, now)
-            if child.temporary and child.added and not self.dynamic:
-                # What a temporary child was started with is not kept (R33).
-                child.spec = child.spec.without_factory()
-            told = self.degradation.started(child, now)
-            return Plan(told) if told else NOTHING
+            return self.started(child, step.cause, result.incarnation, now)
         if isinstance(result, Ignored):
             return self._ignored(child)
         assert isinstance(result, Failed)
         return self._start_failed(child, step.cause, result.error, now, chance)
+
+    def started(self, child: Child, cause: Cause, incarnation: int, now: float) -> Plan:
+        """Take note of a start that came back well."""
+        child.state, child.incarnation = State.RUNNING, incarnation
+        child.restarts += cause is Cause.RESTART or cause is Cause.PROBE
+        if self.recovery.delays:
+            self.recovery.up(child, cause, now)
+        if child.temporary and child.added and not self.dynamic:
+            child.spec = child.spec.without_factory()  # what it was started with is not kept (R33)
+        told = self.degradation.started(child, now)
+        return Plan(told) if told else NOTHING
 
     def _ignored(self, child: Child) -> Plan:
         """It said that there is nothing to run: no error, no retry, no automatic shutdown (R3, R14b, R42)."""

@@ -29,6 +29,7 @@ __all__ = [
     "DependencyDegraded",
     "GetSpec",
     "GetSupervision",
+    "Portion",
     "Reconfigure",
     "ReportFailure",
     "RestartAll",
@@ -37,6 +38,7 @@ __all__ = [
     "Retry",
     "StartChild",
     "StartInstance",
+    "StartInstances",
     "StopSupervisor",
     "Supervision",
     "TerminateChild",
@@ -128,6 +130,23 @@ class StartInstance(Request[ChildHandle], frozen=True):
     restart: Restart | None = None
     """In place of the template's, for this child alone."""
     shutdown: ShutdownRule | None = None
+
+
+@attrs.frozen
+class Portion:
+    """What came of the first children of a `StartInstances`; the others are to be asked for again."""
+
+    results: tuple[ChildHandle | Exception, ...]
+    incarnation: int
+    """Of the supervisor: what another one started is gone."""
+
+
+class StartInstances(Request[Portion], frozen=True):
+    """Start children of a dynamic supervisor, one for each tuple of arguments (`start_children`)."""
+
+    arguments: tuple[tuple[object, ...], ...]
+    incarnation: int = 0
+    """Which incarnation of the supervisor started the children before these; 0 where there are none."""
 
 
 class TerminateChild(Request[None], frozen=True):

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from holdfast.runtime.asks import ReplyToken
 from holdfast.runtime.behavior import Actor, StartReply, on
+from holdfast.runtime.errors import ActorGone
 from holdfast.runtime.identity import join, leaf
 from holdfast.runtime.liveness import UNWATCHED
 from holdfast.runtime.mailbox import MailboxSpec
 from holdfast.runtime.messages import Ended
 from holdfast.runtime.outcomes import Outcome
+from holdfast.supervisors.bulk import start_portion
 from holdfast.supervisors.calls import answer_call
 from holdfast.supervisors.census import count, describe_child, describe_supervisor
 from holdfast.supervisors.child_spec import ChildSpec, Group, Kind, Pool
@@ -34,6 +36,7 @@ from holdfast.supervisors.messages import (
     DeleteChild,
     GetSpec,
     GetSupervision,
+    Portion,
     Reconfigure,
     ReportFailure,
     RestartAll,
@@ -42,6 +45,7 @@ from holdfast.supervisors.messages import (
     Retry,
     StartChild,
     StartInstance,
+    StartInstances,
     StopSupervisor,
     Supervision,
     TerminateChild,
@@ -219,6 +223,16 @@ class Supervisor(Actor):
     @on(StartInstance)
     async def _start_instance(self, call: StartInstance) -> None:
         await self._call(call)
+
+    @on(StartInstances)
+    async def _start_instances(self, call: StartInstances) -> Portion | None:
+        try:
+            return await start_portion(self.context, self._machine, self._execution, call)
+        except (CallRefused, ActorGone) as refusal:
+            token = self._claim()
+            if token is not None:
+                token.fail(refusal)
+            return None
 
     @on(TerminateChild)
     async def _terminate_child(self, call: TerminateChild) -> None:

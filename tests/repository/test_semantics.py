@@ -63,6 +63,7 @@ SURVIVAL = [f"S-V{row}.{column}" for row in range(1, 9) for column in COLUMNS if
 GUARANTEES = [
     *(f"S-A{number}" for number in range(1, 14)),
     "S-L1",
+    "S-D1",
     *(f"S-N{number}" for number in range(1, 6)),
     "S-L2",
     *(f"S-O{number}" for number in range(1, 7)),
