@@ -139,22 +139,17 @@ def _if_room(error: BaseException, seen: set[int]) -> Backtrace | None:
 
 
 def _frames(trace: TracebackType | None) -> tuple[tuple[Frame, ...], int]:
-    entries: list[TracebackType] = []
-    while trace is not None and trace.tb_next is not None and _is_kernel(trace):
-        trace = trace.tb_next
-    while trace is not None:
-        entries.append(trace)
-        trace = trace.tb_next
     frames: list[Frame] = []
-    for entry in entries[-FRAMES_MAX:]:
-        code = entry.tb_frame.f_code
-        frames.append((code.co_filename, entry.tb_lineno, code.co_name))
-    return tuple(frames), max(0, len(entries) - FRAMES_MAX)
-
-
-def _is_kernel(trace: TracebackType) -> bool:
-    """Whether a frame is of the loop that called the handler: the same in every report."""
-    return trace.tb_frame.f_code.co_filename.startswith(_KERNEL)
+    inside = False
+    while trace is not None:
+        code, after = trace.tb_frame.f_code, trace.tb_next
+        # The outer frames are of the loop that called the handler: the same in every report.
+        inside = inside or after is None or not code.co_filename.startswith(_KERNEL)
+        if inside:
+            frames.append((code.co_filename, trace.tb_lineno, code.co_name))
+        trace = after
+    left_out = len(frames) - FRAMES_MAX
+    return (tuple(frames), 0) if left_out <= 0 else (tuple(frames[left_out:]), left_out)
 
 
 def _kind(kind: type[BaseException]) -> str:

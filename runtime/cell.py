@@ -388,8 +388,9 @@ class Cell:
         self.loop.tell_drained()
         if self.loop.has_lane:
             self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
-        for waiter in self._waiters or ():
-            waiter.wake()
+        if self._waiters:
+            for waiter in self._waiters:
+                waiter.wake()
 
     def __repr__(self) -> str:
         return f"<Cell {self.slot.path} incarnation={self.incarnation} {self.outcome or self.slot.state}>"

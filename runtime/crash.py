@@ -27,12 +27,19 @@ __all__ = ["fatal_in", "inner_message", "judge", "report"]
 
 _FATAL = (KeyboardInterrupt, SystemExit, MemoryError)
 
+# Exceptions that are fatal or may hold others; any other `Exception` is plainly a crash.
+_NEED_A_LOOK = (MemoryError, ExceptionGroup)
+
+_ENVELOPES = (Question, Notice, Tick)
+
 # What a report tells of the time before: the last restart or two.
 RECENT_MAX = 8
 
 
 def judge(system: System, path: str, error: BaseException) -> Crash:
     """Return the crash that this exception is; what is fatal ends the whole system."""
+    if isinstance(error, Exception) and not isinstance(error, _NEED_A_LOOK):
+        return Crash(error, raised=error)
     cause = unwrap(error)
     if not isinstance(cause, Exception) and isinstance(cause, system.backend.cancelled):
         system.backend.forgive_cancellation()
@@ -56,7 +63,7 @@ def fatal_in(error: BaseException) -> BaseException | None:
 
 def inner_message(item: object) -> object:
     """Return the user's message inside an envelope."""
-    return item.message if isinstance(item, Question | Notice | Tick) else item
+    return item.message if isinstance(item, _ENVELOPES) else item
 
 
 def report(
@@ -67,7 +74,8 @@ def report(
     And the state as its class's own `format_state` shows it, nothing of a class without the hook (S20).
     """
     message = inner_message(item)
-    before = slot.recent(RECENT_MAX)
+    heard = system.events.heard
+    before = slot.recent(RECENT_MAX) if heard else ()
     event = CrashReported(
         path=slot.path,
         incarnation=incarnation,
@@ -79,7 +87,7 @@ def report(
     )
     # Recorded without what it tells of the ones before it: whole, each would hold all the others.
     slot.record(event)
-    if system.events.heard:
+    if heard:
         hooked = actor is not None and type(actor).format_state is not Actor.format_state
         state = shown_state(actor) if actor is not None and hooked else None
         system.events.publish(msgspec.structs.replace(event, past=before, state=state))

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from holdfast.runtime import crash
 from holdfast.runtime.asks import Caller, set_caller
 from holdfast.runtime.behavior import Actor, Ignore, Info, StartReply, returned
-from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import ActorCrashed, ActorGone, DefinitionError
 from holdfast.runtime.events import ActorEnded, ActorStarted, ActorStartFailed
 from holdfast.runtime.outcomes import NORMAL, Crash, Outcome, describe
@@ -142,17 +141,16 @@ class Life:
         return outcome
 
     def _announce(self) -> None:
-        slot = self._cell.slot
-        slot.state = "stopping" if self._cell._requested else "running"
+        cell = self._cell
+        slot = cell.slot
+        slot.state = "stopping" if cell._requested else "running"
         slot.outcome = None
-        slot.started_at = self._cell.system.now()
-        event = ActorStarted(path=slot.path, incarnation=self._cell.incarnation, at=slot.started_at)
-        slot.record(event)
-        self._cell.system.events.publish(event)
-        self._cell.in_hook = False
+        slot.started_at = cell.system.now()
+        slot.announce(ActorStarted(path=slot.path, incarnation=cell.incarnation, at=slot.started_at))
+        cell.in_hook = False
         self.announced = True
-        if self._cell.starter is not None:
-            self._cell.starter.wake()
+        if cell.starter is not None:
+            cell.starter.wake()
 
     async def finish(self, outcome: Outcome) -> Outcome:
         """Cancel the child tasks and run the stop hook; what it raises becomes the outcome (S19)."""
@@ -192,12 +190,7 @@ class Life:
 
         It waits for nothing where no children and no child tasks are left.
         """
-        forced = self._cell.forced_outcome
-        if forced is not None:
-            if isinstance(outcome, Crash):
-                self._report(outcome)
-            outcome = forced
-        assert outcome is not None, "only a killed or condemned body returns nothing"
+        outcome = self._as_forced(outcome)
         self.leaving = True
         if not self.ends_at_once:
             try:
@@ -206,21 +199,42 @@ class Life:
                 # asyncio lets anyone cancel a task; who has been taken down half way goes on to the end.
                 self._cell.system.backend.forgive_cancellation()
                 await self._end_what_it_started(outcome)
-        if self._cell.loop.failure is not None:
+        self._depart(outcome)
+
+    def end_at_once(self, outcome: Outcome | None) -> None:
+        """The same where nothing has to be waited for (`ends_at_once`)."""
+        outcome = self._as_forced(outcome)
+        self.leaving = True
+        self._depart(outcome)
+
+    def _as_forced(self, outcome: Outcome | None) -> Outcome:
+        forced = self._cell.forced_outcome
+        if forced is not None:
+            if isinstance(outcome, Crash):
+                self._report(outcome)
+            outcome = forced
+        assert outcome is not None, "only a killed or condemned body returns nothing"
+        return outcome
+
+    def _depart(self, outcome: Outcome) -> None:
+        cell = self._cell
+        if cell.loop.failure is not None:
             outcome = self._count_late_failure(outcome)
         if not self.announced and self.start_error is None and not isinstance(self.reply, Ignore):
-            self.start_error = ActorGone(self._cell.slot.path, outcome)
+            self.start_error = ActorGone(cell.slot.path, outcome)
         self.release(outcome)
-        self._cell.outcome = outcome
-        self._cell.ended = True
+        cell.outcome = outcome
+        cell.ended = True
         told = self.leave(outcome)
-        self._cell.system.release_resources(self._cell)
-        self._cell.system.cell_ended(self._cell)
-        self._cell._tell_waiters()
+        if cell._wedged:
+            cell.system.release_resources(cell)
+        if cell.parent is None:
+            cell.system.cell_ended(cell)
+        cell._tell_waiters()
         self._actor = None
         if told:
             # Last, because the successor may be started before this returns.
-            self._cell.tell_parent(outcome)
+            cell.tell_parent(outcome)
 
     @property
     def ends_at_once(self) -> bool:
@@ -231,7 +245,7 @@ class Life:
     def end_soon(self, outcome: Outcome) -> None:
         """End here and now, or in a task for just that where something has to be waited for."""
         if self.ends_at_once:
-            run_through(self.end(outcome))
+            self.end_at_once(outcome)
         else:
             self.leaving = True
             self._cell.system.spawn(self._end_in_task, self._cell.slot.path, outcome)
@@ -305,6 +319,8 @@ class Life:
     def _settle_message(self, outcome: Outcome) -> None:
         """Fail the question being handled, and make a dead letter of the message: it is not handled again."""
         loop = self._cell.loop
+        if self._reported is outcome and loop.message is None and loop.question is None:
+            return  # a crash that was settled when it happened
         if loop.question is not None and loop.question.claims is None:
             loop.question.fail(ActorCrashed(self._cell.slot.path, outcome))
         loop.question = None
@@ -345,9 +361,9 @@ class Life:
             outcome=str(outcome),
             at=self._cell.system.now(),
         )
-        slot.record(event)
-        self._cell.system.events.publish(event)
-        slot.tell_watchers()
+        slot.announce(event)
+        if slot.watchers is not None:
+            slot.tell_watchers()
         return (
             not self._cell._requested
             and parent is not None
@@ -373,11 +389,11 @@ class Life:
         return bool(listeners) and any(listener(path, outcome) for listener in reversed(listeners))
 
     def emit_start_failed(self, reason: BaseException) -> None:
-        event = ActorStartFailed(
-            path=self._cell.slot.path,
-            incarnation=self._cell.incarnation,
-            reason=describe(reason),
-            at=self._cell.system.now(),
+        self._cell.slot.announce(
+            ActorStartFailed(
+                path=self._cell.slot.path,
+                incarnation=self._cell.incarnation,
+                reason=describe(reason),
+                at=self._cell.system.now(),
+            )
         )
-        self._cell.slot.record(event)
-        self._cell.system.events.publish(event)

@@ -177,7 +177,7 @@ class PumpedLife(Life):
     def end_idle(self) -> None:
         """End here and now: it was asked to stop, and nothing has to be waited for."""
         self._cell.slot.mailbox.consumer = None
-        run_through(self.end(run_through(self.finish(SHUTDOWN))))
+        self.end_at_once(run_through(self.finish(SHUTDOWN)))
 
     def unpark(self) -> None:
         """There is something to do: have a turn, one at a time."""

@@ -115,8 +115,26 @@ _GROUP = re.compile(r"\d{3,}+")
 _EVENT_WORD = re.compile(r"(?:acquired|refreshed|expired)\b")
 
 
+# Texts that were looked at and have no secret in them: who crashes in a loop says the same again and again.
+# What had something to clean is never kept.  At most 250 KB.
+_SPOTLESS: set[str] = set()
+SPOTLESS_MAX = 1024
+SPOTLESS_CHARS = 160
+
+
 def clean_text(text: str) -> str:
     """Return the text without what looks like a secret."""
+    if text in _SPOTLESS:
+        return text
+    cleaned = _cleaned(text)
+    if cleaned == text and len(text) <= SPOTLESS_CHARS:
+        if len(_SPOTLESS) >= SPOTLESS_MAX:
+            _SPOTLESS.clear()
+        _SPOTLESS.add(text)
+    return cleaned
+
+
+def _cleaned(text: str) -> str:
     # Most text has nothing of the kind; looking for a few letters costs a tenth of a regular expression.
     if "=" in text or ":" in text or "," in text:
         lower = text.lower()

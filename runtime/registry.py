@@ -169,11 +169,19 @@ class Slot:
 
     def record(self, event: Event) -> None:
         """Keep an event in the flight recorder."""
-        if self.recorder is None:
-            self.recorder = []
-        self.recorder.append(event)
-        if len(self.recorder) > RECORDER_CAPACITY:
-            del self.recorder[0]
+        recorder = self.recorder
+        if recorder is None:
+            self.recorder = [event]
+            return
+        recorder.append(event)
+        if len(recorder) > RECORDER_CAPACITY:
+            del recorder[0]
+
+    def announce(self, event: Event) -> None:
+        """Keep an event in the flight recorder, and publish it if anybody hears."""
+        self.record(event)
+        if self.system.events.heard:
+            self.system.events.publish(event)
 
     def recent(self, count: int) -> tuple[Event, ...]:
         """Return the latest events of the flight recorder, with single messages while it is observed."""

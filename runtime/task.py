@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from holdfast.runtime.asks import Caller, set_caller
 from holdfast.runtime.behavior import Actor
-from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.life import Life
 from holdfast.runtime.outcomes import SHUTDOWN
 
@@ -122,7 +121,7 @@ class TaskLife(Life):
     def end_idle(self) -> None:
         """End here and now; the task finds it ended when it has its turn, and ends too."""
         self._cell.slot.mailbox.consumer = None
-        run_through(self.end(SHUTDOWN))
+        self.end_at_once(SHUTDOWN)
         self._cell.loop.signal()
 
     def cancel(self) -> None:
@@ -149,7 +148,7 @@ class TaskLife(Life):
         # A successor finds the variables as they were, or a task of its own.
         self._cell.system.vacated = self if copy_context() == self._untouched else None
         try:
-            run_through(self.end(outcome))
+            self.end_at_once(outcome)
         finally:
             self._cell.system.vacated = None
         successor, self._successor = self._successor, None

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.behavior import Actor
-from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import DefinitionError
 from holdfast.runtime.life import Life
 from holdfast.runtime.pump import PumpedLife
@@ -47,4 +46,4 @@ class StillBorn(Life):
 
     def start(self) -> None:
         """End, and let the starter know why."""
-        run_through(self.end(self.start_failed(self._reason)))
+        self.end_at_once(self.start_failed(self._reason))

@@ -98,11 +98,8 @@ class EventStream:
         self._subscriptions: list[Subscription] = []
         self._callbacks: list[Callable[[Event], None]] = []
         self._closed = False
-
-    @property
-    def heard(self) -> bool:
+        self.heard = False
         """Whether anybody hears what is published: what costs much to say need not be said to nobody."""
-        return bool(self._subscriptions or self._callbacks)
 
     def publish(self, event: Event) -> None:
         """Hand the event to every subscriber; never waits, never raises."""
@@ -131,11 +128,13 @@ class EventStream:
             subscription._closed = True
         else:
             self._subscriptions.append(subscription)
+            self.heard = True
         return subscription
 
     def call(self, callback: Callable[[Event], None]) -> None:
         """Call `callback` with each event, at once and in order; must not wait; raising removes it."""
         self._callbacks.append(callback)
+        self.heard = True
 
     def remove(self, subscriber: Subscription | Callable[[Event], None]) -> None:
         """Take a subscriber off the stream; removing it twice is nothing."""
@@ -144,6 +143,7 @@ class EventStream:
                 self._subscriptions.remove(subscriber)
         elif subscriber in self._callbacks:
             self._callbacks.remove(subscriber)
+        self.heard = bool(self._subscriptions or self._callbacks)
 
     def close(self) -> None:
         """End every subscription once it has been read out."""

@@ -57,17 +57,19 @@ class Window:
     def charge(self, now: float) -> bool:
         """Count one attempt at `now`; false when it is one too many and must not be made."""
         self._forget_old(now)
-        if self._counting() >= self.budget.intensity:
+        times = self._times
+        if (0 if times is None else len(times)) >= self.budget.intensity:
             return False
-        if self._times is None:
-            self._times = deque()
-        self._times.append(now)
+        if times is None:
+            times = self._times = deque()
+        times.append(now)
         return True
 
     def left(self, now: float) -> int:
         """Return how many attempts may still be made at `now`."""
         self._forget_old(now)
-        return max(0, self.budget.intensity - self._counting())
+        counting = 0 if self._times is None else len(self._times)
+        return max(0, self.budget.intensity - counting)
 
     def clears_in(self, now: float) -> float:
         """Return the seconds until the oldest attempt stops counting; 0 when none counts."""
@@ -77,16 +79,17 @@ class Window:
 
     def state(self, now: float) -> BudgetLeft:
         """Return what is left at `now`, as plain data."""
-        left = self.left(now)
-        clears_in = self._times[0] + self.budget.period - now if self._times else 0.0
-        return BudgetLeft(left, self.budget.intensity, self.budget.period, clears_in)
+        left, budget = self.left(now), self.budget
+        clears_in = self._times[0] + budget.period - now if self._times else 0.0
+        return BudgetLeft(left, budget.intensity, budget.period, clears_in)
 
     def _forget_old(self, now: float) -> None:
         # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.
-        while self._times and now - self._times[0] > self.budget.period:
-            self._times.popleft()
-        if not self._times:
+        times = self._times
+        if times is None:
+            return
+        period = self.budget.period
+        while times and now - times[0] > period:
+            times.popleft()
+        if not times:
             self._times = None
-
-    def _counting(self) -> int:
-        return 0 if self._times is None else len(self._times)

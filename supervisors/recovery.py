@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from holdfast.supervisors.child_spec import Group, OnGiveUp, Pool, Strategy
+from holdfast.supervisors.child_spec import Group, OnGiveUp, Pool, Restart, Strategy
 from holdfast.supervisors.children import Child, Children, Slowdown, State
 from holdfast.supervisors.intensity import Window
 from holdfast.supervisors.plan import (
@@ -37,6 +37,9 @@ from holdfast.supervisors.reports import (
 from holdfast.supervisors.strategies import group_of, to_start, to_stop
 
 __all__ = ["Recovery", "ids"]
+
+_ONE_FOR_ONE = Strategy.ONE_FOR_ONE.value
+_NOBODY: tuple[str, ...] = ()
 
 
 class Recovery:
@@ -115,19 +118,35 @@ class Recovery:
         announced: tuple[Report, ...] = ()
         if self._group.full_restart is not None:
             announced = self.announce_full_restart(f"{child.id} {why}", now)
-        group = self.group_of(child)
-        starting = ids(to_start(group, probing=self.full_restart_under_way))
+        starting: tuple[str, ...]
+        if self._alone(child):
+            strategy, stops, starting = _ONE_FOR_ONE, _NOBODY, (child.id,)
+            steps: tuple[Step, ...] = (Start(child.id, Cause.RESTART),)
+        else:
+            group = self.group_of(child)
+            strategy, stops = self._strategy, ids(to_stop(group))
+            starting = ids(to_start(group, probing=self.full_restart_under_way))
+            steps = self._restart(child, group, starting, Cause.RESTART)
         report = RestartDecided(
             supervisor=self._path,
             at=now,
             child=child.id,
             why=why,
-            strategy=self._strategy,
-            stops=ids(to_stop(group)),
+            strategy=strategy,
+            stops=stops,
             starts=starting,
             budget=window.state(now),
         )
-        return Plan(self._restart(child, group, starting, Cause.RESTART), (*announced, report))
+        return Plan(steps, (*announced, report))
+
+    def _alone(self, child: Child) -> bool:
+        """Whether its restart is the commonest one: nobody else's, nothing to stop or to cancel before."""
+        return (
+            self._group.strategy is Strategy.ONE_FOR_ONE
+            and self._full_since is None
+            and child.state is State.STOPPED
+            and child.spec.restart is not Restart.TEMPORARY
+        )
 
     def wait(self, child: Child, now: float, chance: float, why: str, *, up: bool = True) -> Plan:
         """Come back to the child later: after its delay, or behind whatever waits now (R13).
