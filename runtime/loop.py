@@ -5,8 +5,9 @@ before its handler, with no await between, so that a cancellation loses none and
 doubles none.  What overtakes the mail (kill, stop for a restart, suspend,
 drain, inspection) sets one flag that is looked at after every message.
 
-Both tiers handle their mail with this one `batch`: a task awaits it, the pump
-runs it through, for where all handlers are plain `def` it never waits.
+A task awaits its `batch`.  At the pump, where all handlers are plain `def` and
+nothing waits, `batch_at_once` is the same without coroutines: they would be much
+of what a batch of one costs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from holdfast.runtime.behavior import Actor, returned
 from holdfast.runtime.control_lane import ControlLane, ControlRequest
+from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.errors import NoHandler
 from holdfast.runtime.mailbox import Notice, Question, StopMark, StopRequest, Tick
 from holdfast.runtime.messages import InjectedFault
@@ -38,6 +40,9 @@ __all__ = ["Loop"]
 # it doubles while it takes less than half the slice and shrinks when it takes more.
 QUANTUM_FIRST = 8
 QUANTUM_MAX = 1024
+
+# The numbers of a batch of one, the commonest of all: a tuple costs half of what a range does.
+_ONE = (1,)
 
 Hold: TypeAlias = Literal["", "suspended", "draining", "drained"]
 
@@ -210,8 +215,7 @@ class Loop:
         """
         slot = self._slot
         mailbox = slot.mailbox
-        queue = mailbox.queue
-        take = queue.popleft
+        take = mailbox.queue.popleft
         # An observer switched on or off is looked at once a batch, and paid for only when on.
         observed = slot.tap is not None
         table = Unseen if observed else type(actor)
@@ -220,34 +224,29 @@ class Loop:
         waiting: type[object] = type(None)
         function: Callable[..., object] = _nothing
         handler: Callable[..., Awaitable[object]] = _nothing
-        # As deep as it is now: one that tells itself does not keep the others waiting for ever.
-        batch = depth = len(queue)
-        if depth > mailbox.high_water:  # noqa: PLR1730 - what a call costs is much of a batch of one
-            mailbox.high_water = depth
-        if depth > self._quantum:
-            batch = self._quantum
-        self._rest = rest = iter(range(1, batch + 1))
+        rest = self._begin()
         item: object = None
         done = 0
         try:
             for done in rest:  # noqa: B007 - what is done is counted after the loop
                 item = take()
+                kind = type(item)
                 # Mail comes in runs of one type: the commonest case is one comparison and one call.
-                if type(item) is plain:
+                if kind is plain:
                     function(actor, item)
                     continue
                 # While it waits others must see what it handles; a plain def lets nobody in.
                 self.message = item
-                if type(item) is Question and not observed:
-                    await self._answer(actor, item)
-                elif type(item) is waiting:
+                if kind is waiting:
                     await handler(actor, item)
-                elif type(item) in at_once:
-                    plain, function = type(item), at_once[type(item)]
+                elif kind in at_once:
+                    plain, function = kind, at_once[kind]
                     function(actor, item)
-                elif type(item) in awaited:
-                    waiting, handler = type(item), awaited[type(item)]
+                elif kind in awaited:
+                    waiting, handler = kind, awaited[kind]
                     await handler(actor, item)
+                elif isinstance(item, Question) and not observed:
+                    await self._answer(actor, item)
                 elif await self._open(actor, item):
                     self.message = None
                     return SHUTDOWN
@@ -262,14 +261,72 @@ class Loop:
         self.message = item = None  # an idle actor keeps no message alive
         if mailbox.senders:
             mailbox.admit_senders()
-        # Settle how many messages the next batch takes.
         self.stamp = ended = self._system.now()
         took = ended - started
+        if took > time_slice or done == self._quantum:
+            self._learn(done, took, time_slice)
+        return None
+
+    def batch_at_once(self, actor: Actor, started: float, time_slice: float) -> Outcome | None:
+        """Do what `batch` does for an actor that has no `async def`, without a coroutine for each turn."""
+        slot = self._slot
+        take = slot.mailbox.queue.popleft
+        observed = slot.tap is not None
+        at_once = (Unseen if observed else type(actor)).at_once
+        plain: type[object] = type(None)
+        function: Callable[..., object] = _nothing
+        rest = self._begin()
+        item: object = None
+        done = 0
+        try:
+            for done in rest:  # noqa: B007 - what is done is counted after the loop
+                item = take()
+                kind = type(item)
+                if kind is plain:
+                    function(actor, item)
+                    continue
+                self.message = item
+                if kind in at_once:
+                    plain, function = kind, at_once[kind]
+                    function(actor, item)
+                elif isinstance(item, Question) and not observed:
+                    self._answer_at_once(actor, item)
+                elif run_through(self._open(actor, item)):
+                    self.message = None
+                    return SHUTDOWN
+        except BaseException:
+            self.message = item
+            done -= 1
+            raise
+        finally:
+            slot.handled += done
+        self.message = None
+        self.stamp = ended = self._system.now()
+        took = ended - started
+        if took > time_slice or done == self._quantum:
+            self._learn(done, took, time_slice)
+        return None
+
+    def _begin(self) -> Iterator[int]:
+        """Return the numbers of the messages of a batch, to be counted through."""
+        mailbox = self._slot.mailbox
+        # As deep as it is now: one that tells itself does not keep the others waiting for ever.
+        depth = len(mailbox.queue)
+        if depth > mailbox.high_water:
+            mailbox.high_water = depth
+        if depth == 1:
+            numbers: Iterator[int] = iter(_ONE)
+        else:
+            numbers = iter(range(1, min(depth, self._quantum) + 1))
+        self._rest = numbers
+        return numbers
+
+    def _learn(self, done: int, took: float, time_slice: float) -> None:
+        """Settle how many messages the next batch takes."""
         if took > time_slice:
             self._quantum = max(1, int(self._quantum * time_slice / took))
         elif done == self._quantum and took < time_slice / 2:
             self._quantum = min(QUANTUM_MAX, done * 2)
-        return None
 
     async def _open(self, actor: Actor, item: object) -> bool:
         """Handle what has no handler of its own, or is observed; True at the mark of a final stop."""
@@ -315,20 +372,26 @@ class Loop:
         else:
             self._system.dead_letter(self._slot.path, message, "no handler")
 
-    async def _answer(self, actor: Actor, item: Question) -> None:
+    def _answer_at_once(self, actor: Actor, item: Question) -> None:
         pending, message = item.pending, item.message
         if not pending.wanted:
             return  # withdrawn or out of time while it waited: nobody wants it handled
-        kind = type(message)
-        if kind not in type(actor).handlers:
-            pending.fail(NoHandler(self._slot.path, kind.__name__))
+        function = type(actor).at_once.get(type(message))
+        if function is None:
+            pending.fail(NoHandler(self._slot.path, type(message).__name__))
             return
         self.question = pending
-        function = type(actor).at_once.get(kind)
-        if function is not None:
-            value = function(actor, message)
-        else:
-            value = await type(actor).awaited[kind](actor, message)
+        self._answered(pending, function(actor, message))
+
+    async def _answer(self, actor: Actor, item: Question) -> None:
+        handler = type(actor).awaited.get(type(item.message))
+        if handler is None:
+            self._answer_at_once(actor, item)
+        elif item.pending.wanted:
+            self.question = item.pending
+            self._answered(item.pending, await handler(actor, item.message))
+
+    def _answered(self, pending: Pending, value: object) -> None:
         self.question = None
         if pending.claims is not None:
             # This loop is free again: whoever waits for the token waits for no handler of this actor.

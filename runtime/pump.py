@@ -68,13 +68,13 @@ class Pump:
         """Whether nobody has a turn right now: a handler is never entered from inside a handler."""
         return self._current is None
 
-    async def take(self, life: PumpedLife) -> None:
+    def take(self, life: PumpedLife) -> None:
         """Give an idle actor its turn here and now, in the task of whoever asks it; only while `free`.
 
         It does not wait: no handler of a task-less actor does.
         """
         life.queued = True
-        await self._turn(life, self._system.now())
+        self._turn(life, self._system.now())
         if self._back and self._asleep:
             self._asleep = False
             self._parker.unpark()
@@ -106,7 +106,7 @@ class Pump:
                 else:
                     self._asleep = True
                     await self._parker.park()
-                await self._tick()
+                self._tick()
             except backend.cancelled:
                 if not backend.is_stray_cancellation():
                     raise
@@ -114,14 +114,14 @@ class Pump:
             except BaseException as error:  # noqa: BLE001 - Ctrl-C in the middle of the kernel, or a bug of it
                 self._system.abort(error)
 
-    async def _tick(self) -> None:
+    def _tick(self) -> None:
         """Give turns for the time of a tick; nothing in it waits."""
         woken, back = self._woken, self._back
         present = self._system.now()
         end = present + TICK
         waited = back.popleft() if back else None
         if waited is not None:
-            present = await self._turn(waited, present)
+            present = self._turn(waited, present)
         for _ in range(TURNS_MAX):
             if present >= end:
                 return
@@ -131,13 +131,13 @@ class Pump:
                 life = back.popleft()
             else:
                 return
-            present = await self._turn(life, present)
+            present = self._turn(life, present)
 
-    async def _turn(self, life: PumpedLife, present: float) -> float:
+    def _turn(self, life: PumpedLife, present: float) -> float:
         self._current = life
         due = True
         try:
-            due = await life.turn(present)
+            due = life.turn(present)
         finally:
             # What is raised here is not the actor's, which is judged in its turn: it is Ctrl-C in
             # the middle of the kernel, and the actor must get the turns that it still needs.
@@ -185,7 +185,7 @@ class PumpedLife(Life):
             self.queued = True
             self._pump.wake(self)
 
-    async def turn(self, present: float) -> bool:
+    def turn(self, present: float) -> bool:
         """Take one batch, or see to what overtakes the mail; True when another turn is due at once."""
         actor, loop = self._actor, self.loop
         if actor is None or self.leaving:
@@ -194,15 +194,15 @@ class PumpedLife(Life):
         try:
             if loop.attention or loop.hold:
                 loop.stamp = present
-                outcome = self._cell.forced_outcome if loop.killed else await loop.attend(actor)
+                outcome = self._cell.forced_outcome if loop.killed else run_through(loop.attend(actor))
             else:
-                outcome = await loop.batch(actor, present, SLICE)
+                outcome = loop.batch_at_once(actor, present, SLICE)
         except BaseException as error:  # noqa: BLE001 - the boundary of the actor
             outcome = self.crashed(error)
         if outcome is None:
             self.queued = due = self._due()
             return due
-        self.end_soon(outcome if loop.killed else await self.finish(outcome))
+        self.end_soon(outcome if loop.killed else run_through(self.finish(outcome)))
         return False
 
     def _due(self) -> bool:

@@ -99,14 +99,14 @@ class Ref:
         if type(self._mailbox.consumer) is PumpedLife:
             # An idle actor without a task answers here and now, in the task of the asker.
             await self._slot.system.pump.breathe()
-            asked = await self._answer_here(question)
+            asked = self._answer_here(question)
         if not pending.done:
             await self._wait(pending, None if asked else question, asker)
         if pending.error is not None:
             pending.raise_error()
         return pending.value  # type: ignore[return-value]  # Request[R] types it
 
-    async def _answer_here(self, question: Question) -> bool:
+    def _answer_here(self, question: Question) -> bool:
         """Have the actor take a turn with the question, if it is still idle and nobody else has a turn."""
         mailbox, pump = self._mailbox, self._slot.system.pump
         life = mailbox.consumer
@@ -114,7 +114,7 @@ class Ref:
             return False  # something came while others had their turns
         mailbox.consumer = None
         mailbox.tell(question)
-        await pump.take(life)
+        pump.take(life)
         return True
 
     def _pending(self, question: str | None, timeout: float, asker: Cell | None) -> Pending:
