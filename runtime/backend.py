@@ -87,6 +87,8 @@ class Backend(Protocol):
 
     name: str
     cancelled: type[BaseException]
+    cancels_late: bool
+    """Whether others may have turns before a cancelled task hears of it: who begins something looks first."""
 
     def now(self) -> float: ...
     def clock(self) -> Callable[[], float]: ...
@@ -184,6 +186,7 @@ class _TrioAlarm:
 class _TrioBackend:
     name = "trio"
     cancelled: type[BaseException] = trio.Cancelled
+    cancels_late = False
     now = staticmethod(trio.current_time)
     checkpoint = staticmethod(trio.lowlevel.checkpoint)
     checkpoint_if_cancelled = staticmethod(trio.lowlevel.checkpoint_if_cancelled)
@@ -296,6 +299,7 @@ class _AsyncioAlarm:
 class _AsyncioBackend:
     name = "asyncio"
     cancelled: type[BaseException] = asyncio.CancelledError
+    cancels_late = True
     sleep_until = staticmethod(anyio.sleep_until)
     checkpoint_if_cancelled = staticmethod(anyio.lowlevel.checkpoint_if_cancelled)
 

@@ -106,7 +106,7 @@ class Life:
         """Call the start hook and return what it returns, to be waited for if it is `async def`."""
         actor = self._actor
         assert actor is not None
-        # Looking into `__dict__` makes a dict of it, which costs each attribute of the actor 25 ns from then on.
+        # A look into `__dict__` makes a dict of it: from then on each attribute costs a handler 25 ns more.
         if hasattr(actor, "context") and "context" in vars(actor):
             raise DefinitionError(
                 f"the factory of {self._cell.slot.path} makes a new actor for each incarnation, "

@@ -312,7 +312,7 @@ class Loop:
         mailbox = self._slot.mailbox
         # As deep as it is now: one that tells itself does not keep the others waiting for ever.
         depth = len(mailbox.queue)
-        if depth > mailbox.high_water:
+        if depth > mailbox.high_water:  # noqa: PLR1730 - a call would be much of a batch of one
             mailbox.high_water = depth
         if depth == 1:
             numbers: Iterator[int] = iter(_ONE)

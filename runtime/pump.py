@@ -26,6 +26,7 @@ from holdfast.runtime.outcomes import SHUTDOWN, Outcome
 if TYPE_CHECKING:
     from holdfast.runtime.behavior import Actor
     from holdfast.runtime.cell import Cell
+    from holdfast.runtime.mailbox import Question
     from holdfast.runtime.system import System
 
 __all__ = ["Pump", "PumpedLife"]
@@ -50,7 +51,8 @@ class Pump:
         self._asleep = False
         self._woken: deque[PumpedLife] = deque()
         self._back: deque[PumpedLife] = deque()
-        self._current: PumpedLife | None = None
+        self.current: PumpedLife | None = None
+        """Who has a turn right now; a handler is never entered from inside a handler."""
         self._closed = False
         self._breath = 0
         self._checkpoint = system.backend.checkpoint
@@ -63,18 +65,18 @@ class Pump:
             self._asleep = False
             self._parker.unpark()
 
-    @property
-    def free(self) -> bool:
-        """Whether nobody has a turn right now: a handler is never entered from inside a handler."""
-        return self._current is None
-
-    def take(self, life: PumpedLife) -> None:
-        """Give an idle actor its turn here and now, in the task of whoever asks it; only while `free`.
+    def take(self, life: PumpedLife, question: Question) -> None:
+        """Give an idle actor its turn here and now, in the task of who asks it; only while nobody has one.
 
         It does not wait: no handler of a task-less actor does.
         """
-        life.queued = True
-        self._turn(life, self._system.now())
+        self.current = life
+        try:
+            life.take_mail(question)
+            self._turn(life, self._system.now())
+        except BaseException:
+            self._rescue()
+            raise
         if self._back and self._asleep:
             self._asleep = False
             self._parker.unpark()
@@ -112,6 +114,7 @@ class Pump:
                     raise
                 backend.forgive_cancellation()  # asyncio lets anyone cancel any task
             except BaseException as error:  # noqa: BLE001 - Ctrl-C in the middle of the kernel, or a bug of it
+                self._rescue()
                 self._system.abort(error)
 
     def _tick(self) -> None:
@@ -119,32 +122,35 @@ class Pump:
         woken, back = self._woken, self._back
         present = self._system.now()
         end = present + TICK
-        waited = back.popleft() if back else None
-        if waited is not None:
-            present = self._turn(waited, present)
+        queue = back or woken
         for _ in range(TURNS_MAX):
-            if present >= end:
+            if present >= end or not queue:
                 return
-            if woken:
-                life = woken.popleft()
-            elif back:
-                life = back.popleft()
-            else:
-                return
+            self.current = life = queue[0]  # before it is taken out: Ctrl-C in between loses nobody
+            queue.popleft()
             present = self._turn(life, present)
+            queue = woken or back
 
     def _turn(self, life: PumpedLife, present: float) -> float:
-        self._current = life
-        due = True
-        try:
-            due = life.turn(present)
-        finally:
-            # What is raised here is not the actor's, which is judged in its turn: it is Ctrl-C in
-            # the middle of the kernel, and the actor must get the turns that it still needs.
-            self._current = None
-            if due:
-                self._back.append(life)
+        """Give a turn to the `current` one."""
+        if life.turn(present):
+            self._back.append(life)
+        self.current = None
         return life.loop.stamp
+
+    def _rescue(self) -> None:
+        """Have who had a turn have another: what was raised is not the actor's, who is judged in its turn.
+
+        It is Ctrl-C in the middle of the kernel, and the end of the system needs every actor.  A turn
+        too many is nothing.
+        """
+        life, self.current = self.current, None
+        if life is not None:
+            life.queued = True
+            self._back.append(life)
+            if self._asleep:
+                self._asleep = False
+                self._parker.unpark()
 
 
 class PumpedLife(Life):
@@ -182,8 +188,14 @@ class PumpedLife(Life):
     def unpark(self) -> None:
         """There is something to do: have a turn, one at a time."""
         if not self.queued:
-            self.queued = True
             self._pump.wake(self)
+            self.queued = True
+
+    def take_mail(self, question: Question) -> None:
+        """Put a question into the mailbox that nobody need be woken for: the turn follows at once."""
+        self.queued = True
+        self._mailbox.consumer = None
+        self._mailbox.tell(question)
 
     def turn(self, present: float) -> bool:
         """Take one batch, or see to what overtakes the mail; True when another turn is due at once."""
@@ -200,8 +212,13 @@ class PumpedLife(Life):
         except BaseException as error:  # noqa: BLE001 - the boundary of the actor
             outcome = self.crashed(error)
         if outcome is None:
-            self.queued = due = self._due()
-            return due
+            mailbox = self._mailbox
+            if loop.attention or loop.hold or mailbox.queue or mailbox.senders:
+                self.queued = due = self._due()
+                return due
+            self.queued = False
+            mailbox.consumer = self
+            return False
         self.end_soon(outcome if loop.killed else run_through(self.finish(outcome)))
         return False
 

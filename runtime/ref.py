@@ -108,13 +108,10 @@ class Ref:
 
     def _answer_here(self, question: Question) -> bool:
         """Have the actor take a turn with the question, if it is still idle and nobody else has a turn."""
-        mailbox, pump = self._mailbox, self._slot.system.pump
-        life = mailbox.consumer
-        if type(life) is not PumpedLife or not pump.free:
+        life, pump = self._mailbox.consumer, self._slot.system.pump
+        if type(life) is not PumpedLife or pump.current is not None:
             return False  # something came while others had their turns
-        mailbox.consumer = None
-        mailbox.tell(question)
-        pump.take(life)
+        pump.take(life, question)
         return True
 
     def _pending(self, question: str | None, timeout: float, asker: Cell | None) -> Pending:
@@ -143,6 +140,8 @@ class Ref:
         None has been there already, and is waited for.
         """
         slot, mailbox = self._slot, self._mailbox
+        if sent is not None and slot.system.backend.cancels_late:
+            await slot.system.backend.checkpoint_if_cancelled()  # or it would be handled before that is known
         # Once claimed by a reply token it is no edge of the graph: the loop is free.
         waiter = Waiter(None if pending.claims is not None else asker, slot)
         pending.waiter, pending.on_done = waiter, waiter.wake

@@ -97,7 +97,8 @@ class System:
         self._nursery = nursery
         self._roots: dict[str, Cell] = {}
         self._live = 0
-        self._correlations = itertools.count(1)
+        self.correlate: Callable[[], int] = itertools.count(1).__next__
+        """Return a new correlation number, for a question that starts a chain."""
         self._wedged: dict[Cell, None] = {}
         self.vacated: TaskLife | None = None
         """Who is ending right now and leaves its task to a successor that is started in this very turn."""
@@ -216,10 +217,6 @@ class System:
     def tasks(self) -> int:
         """How many tasks of actors run now; zero after a clean stop."""
         return self._live
-
-    def correlate(self) -> int:
-        """Return a new correlation number, for a question that starts a chain."""
-        return next(self._correlations)
 
     def cell_started(self, cell: Cell) -> None:
         """Take a cell at the top of the system among those that the end of the system stops."""

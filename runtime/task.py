@@ -186,7 +186,7 @@ class TaskLife(Life):
         loop = self._cell.loop
         system = self._cell.system
         now, checkpoint = system.now, system.backend.checkpoint
-        mailbox = self._cell.slot.mailbox
+        mailbox, parker = self._cell.slot.mailbox, self._parker
         vigil = system.vigil
         watched = vigil.watches(loop, type(actor))
         while True:
@@ -201,7 +201,16 @@ class TaskLife(Life):
                 if mailbox.queue and outcome is None:
                     await checkpoint()  # else it parks, which is a cancel point and lets others run too
             else:
-                await self._wait_for_mail()
+                if mailbox.senders:
+                    mailbox.admit_senders()
+                    if mailbox.queue:
+                        continue
+                mailbox.consumer = parker
+                try:
+                    await parker.park()
+                finally:
+                    if mailbox.consumer is parker:  # it may be a successor's by now
+                        mailbox.consumer = None
             if outcome is not None:
                 return outcome
 
@@ -215,19 +224,6 @@ class TaskLife(Life):
         if outcome is None and loop.hold and not loop.attention:
             await self._parker.park()
         return outcome
-
-    async def _wait_for_mail(self) -> None:
-        mailbox = self._cell.slot.mailbox
-        if mailbox.senders:
-            mailbox.admit_senders()
-            if mailbox.queue:
-                return
-        mailbox.consumer = self._parker
-        try:
-            await self._parker.park()
-        finally:
-            if mailbox.consumer is self._parker:  # it may be a successor's by now
-                mailbox.consumer = None
 
 
 async def _live_in_turn(life: TaskLife) -> None:
