@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
@@ -90,12 +91,42 @@ class Ledger:
 
 
 class Target(Actor):
-    """Handles what comes and checks that it may."""
+    """Handles what comes and checks that it may; nothing of it waits, so it lives in either tier."""
 
     mailbox = MailboxSpec(capacity=3)
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
+
+    @on(Told)
+    def told(self, message: Told) -> Awaitable[None] | None:
+        self._begin(message)
+        self._complete(message)
+        return None
+
+    @on(Asked)
+    def asked(self, message: Asked) -> int | Awaitable[int]:
+        self._begin(message)
+        self._complete(message)
+        return message.number
+
+    def _begin(self, message: Told | Asked) -> None:
+        cell = self.context.cell
+        assert not cell.ended, "handled after the end"
+        assert not cell.loop.killed, "handled after a kill"
+        assert not cell.loop._stop_now, "handled after a stop for a restart"
+        assert not cell.suspended, "handled while the mail was held back"
+        assert cell.slot.cell is cell, "handled by one who has left the slot"
+        self.ledger.begun.append((self.context.path, message.sender, message.number))
+
+    def _complete(self, message: Told | Asked) -> None:
+        if message.crash:
+            raise Boom("told to")
+        self.ledger.completed[type(message).__name__] += 1
+
+
+class SlowTarget(Target):
+    """The same, and takes its time in every handler and for its drain."""
 
     @on(Told)
     async def told(self, message: Told) -> None:
@@ -107,21 +138,21 @@ class Target(Actor):
         return message.number
 
     async def _handle(self, message: Told | Asked) -> None:
-        cell = self.context.cell
-        assert not cell.ended, "handled after the end"
-        assert not cell.loop.killed, "handled after a kill"
-        assert not cell.loop._stop_now, "handled after a stop for a restart"
-        assert not cell.suspended, "handled while the mail was held back"
-        assert cell.slot.cell is cell, "handled by one who has left the slot"
-        self.ledger.begun.append((self.context.path, message.sender, message.number))
+        self._begin(message)
         if message.seconds:
             await anyio.sleep(message.seconds)
-        if message.crash:
-            raise Boom("told to")
-        self.ledger.completed[type(message).__name__] += 1
+        self._complete(message)
 
     async def on_drain(self) -> None:
         await anyio.sleep(0.01)
+
+
+# A task of its own for what waits and for what does not, and none.
+KINDS: dict[str, tuple[type[Target], bool]] = {
+    "taskless": (Target, False),
+    "task": (Target, True),
+    "task that waits": (SlowTarget, False),
+}
 
 
 class Sender:
@@ -176,16 +207,18 @@ class Sender:
             assert now() - started <= timeout + 1e-6, "an ask ended after its deadline"
 
 
-async def disturb(parent: Keeper, name: str, ledger: Ledger, dice: random.Random, rounds: int) -> None:
+async def disturb(
+    parent: Keeper, name: str, factory: Callable[[], Target], dice: random.Random, rounds: int
+) -> None:
     """End the actor in every way there is and start its successor, now and then for good."""
-    cell = await parent.start(name, lambda: Target(ledger))
+    cell = await parent.start(name, factory)
     for _ in range(rounds):
         await anyio.sleep(dice.choice([0, 0.01, 0.05, 0.4]))
         if cell.ended:
-            cell = await parent.start(name, lambda: Target(ledger))
+            cell = await parent.start(name, factory)
         await _one_disturbance(cell, dice)
     if cell.ended:
-        cell = await parent.start(name, lambda: Target(ledger))
+        cell = await parent.start(name, factory)
     cell.resume()
     await cell.wait_ended(20)
     await cell.stop(dice.choice([0, 1, 500]), final=True)
@@ -215,18 +248,20 @@ async def _one_disturbance(cell: Cell, dice: random.Random) -> None:
             pass
 
 
-async def one_run(number: int) -> Ledger:
+async def one_run(number: int, kind: str = "task that waits") -> Ledger:
     """Play the run of this number."""
     dice = random.Random(number)
     ledger = Ledger()
-    async with open_system() as system:
+    target, tasks_only = KINDS[kind]
+    async with open_system(tasks_only=tasks_only) as system:
         system.events.call(ledger.hear)
         parent = await keeper(system)
         names = [f"target{n}" for n in range(ACTORS)]
         refs = [system.ref(f"keeper/{name}") for name in names]
         async with anyio.create_task_group() as tasks:
             for name in names:
-                tasks.start_soon(disturb, parent, name, ledger, random.Random(dice.random()), 12)
+                dicing = random.Random(dice.random())
+                tasks.start_soon(disturb, parent, name, lambda: target(ledger), dicing, 12)
             for index in range(SENDERS):
                 sender = Sender(index, refs, ledger, random.Random(dice.random()))
                 tasks.start_soon(sender.send_all, 25)
@@ -259,14 +294,15 @@ def _nothing_is_left(system: System, refs: list[Ref]) -> None:
 
 
 # SEMANTICS Actors 2-7; KERNEL "Cancellation safety"; R22; traps 7, 11, 13, 15
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @seed(20261121)
 @settings(max_examples=80, deadline=None, database=None)
 @given(number=st.integers(0, 2**32))
-def test_no_message_is_lost_doubled_or_handled_after_a_stop(backend: str, number: int) -> None:
+def test_no_message_is_lost_doubled_or_handled_after_a_stop(backend: str, kind: str, number: int) -> None:
     async def bounded() -> Ledger:
         with anyio.fail_after(100_000):
-            return await one_run(number)
+            return await one_run(number, kind)
 
     run(backend, bounded, seed=number).check()
 
