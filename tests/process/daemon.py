@@ -22,6 +22,9 @@ PATIENCE = 25.0
 
 HOLDFAST = (sys.executable, "-P", "-m", "holdfast.actors.app")
 
+# Where a process finds the programs of this folder: safe paths hide the folder that it stands in.
+BESIDE = {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
 
 def environment(folder: Path) -> dict[str, str]:
     """Return an environment in which everything is below the folder, and nothing of this user's counts."""

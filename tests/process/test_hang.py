@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from tests.process.daemon import PATIENCE
+from tests.process.daemon import BESIDE, PATIENCE
 
 from holdfast.runtime.watchdog import EXIT_BLOCKED
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def ran(backend: str, blocked_exit: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tests.process.hang", backend, str(blocked_exit)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **BESIDE},
         capture_output=True,
         check=False,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,13 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.process.daemon import PATIENCE, environment
+from tests.process.daemon import BESIDE, PATIENCE, environment
 from tests.process.stubborn import WITHIN
 
 from holdfast.actors.hub.arguments import API_KEYS
 from holdfast.runtime.daemon import ExitStatus
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # What a loaded machine may add to a deadline.
 LOAD = 3.0
@@ -27,7 +26,7 @@ LOAD = 3.0
 def ready(*arguments: str) -> Generator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-m", *arguments],
-        cwd=ROOT,
+        env={**os.environ, **BESIDE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,7 +73,7 @@ def test_a_process_with_a_task_that_shields_itself_ends_with_70_and_names_it(bac
     assert status == ExitStatus.WEDGED, said
     assert took < LOAD
     assert "top/stubborn" in shown
-    assert "await anyio.sleep_forever()" in shown
+    assert "in cling" in shown
     assert "hunter2" not in shown + said
 
 
@@ -102,8 +101,7 @@ def test_a_second_signal_ends_a_blocked_process_at_once(backend: str) -> None:
 def test_a_daemon_and_a_hub_whose_thread_is_blocked_end_in_time_too(what: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "tests.process.held", what, str(tmp_path)],
-        cwd=ROOT,
-        env={**environment(tmp_path), API_KEYS: "a-key-of-the-test"},
+        env={**environment(tmp_path), **BESIDE, API_KEYS: "a-key-of-the-test"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from tests.process.daemon import PATIENCE
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.process.daemon import BESIDE, PATIENCE
 
 
 # "Limits": asyncio's loop raises KeyboardInterrupt and SystemExit out of the step of a task, and whoever runs
@@ -20,7 +18,7 @@ def test_ctrl_c_in_a_raw_task_ends_everything_and_is_raised_but_in_order_on_trio
 ) -> None:
     process = subprocess.run(
         [sys.executable, "-m", "tests.process.raw_task", backend],
-        cwd=ROOT,
+        env={**os.environ, **BESIDE},
         capture_output=True,
         check=True,
         text=True,
