@@ -129,7 +129,10 @@ class DeadLetter(Event, frozen=True):
 
 
 class HandlerSlow(Event, frozen=True):
-    """A handler takes long; it goes on.  Told again after twice, four and eight times as long."""
+    """A handler takes long; it goes on.  Told again after twice, four and eight times as long.
+
+    While the actor is being stopped it is told on and on, at growing intervals: it holds up the stop.
+    """
 
     path: str
     incarnation: int
@@ -137,19 +140,22 @@ class HandlerSlow(Event, frozen=True):
     """The name alone; the message may hold secrets."""
     seconds: float
     limit: float | None
-    """After how many seconds the actor has failed; None never."""
+    """After how many seconds the actor has failed; None never, as for one that is being stopped."""
     report: int
     """1 for the first report about this run of the handler."""
     stack: str
     at: float
+    stopping: bool = False
+    """Whether the actor has been asked to stop: whoever stops it waits for this handler."""
 
     def __str__(self) -> str:
         fails = f"; at {self.limit:g} s it has failed" if self.limit is not None else ""
+        holds_up = "; it was asked to stop, and holds that up" if self.stopping else ""
         place = own_place(self.stack)
         where = f"; it waits at {place}" if place else ""
         return (
             f"{self.path} (incarnation {self.incarnation}) has been handling {self.message_type} "
-            f"for {self.seconds:.3g} s{fails}{where}"
+            f"for {self.seconds:.3g} s{fails}{holds_up}{where}"
         )
 
 

@@ -1,10 +1,12 @@
 """How long one handler may take: a slow one is reported with its stack, a hung one has failed.
 
 What counts is the time in one handler, and nothing else: hooks have allowances
-and time-outs of their own, questions have deadlines, an actor that is suspended,
-drained or being stopped is not judged, and time in which the thread itself was
-blocked is nobody's.  Supervisors are not watched: what they do is bounded by
-the allowances of others.  Who looks, and when, is in `vigil.py`.
+and time-outs of their own, questions have deadlines, and time in which the thread
+itself was blocked is nobody's.  An actor that is being stopped is not failed, its
+allowance decides; but it is reported, for somebody waits for it.  A suspension or
+a drain begins after the present handler, which is judged as ever.  Supervisors are
+not watched: what they do is bounded by the allowances of others.  Who looks, and
+when, is in `vigil.py`.
 """
 
 from __future__ import annotations

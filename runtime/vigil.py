@@ -31,6 +31,7 @@ __all__ = ["Vigil"]
 SWEEP = 1.0
 
 # One report when the handler is slow, then after twice, four and eight times that: the fourth at 80 s.
+# While somebody waits for the actor to stop they go on, at growing intervals: the 12th after 5.7 hours.
 REPORTS_MAX = 4
 
 # Frames in the crash report of a hung handler, whose text is bounded: the handler's and what it waits in.
@@ -48,16 +49,37 @@ class _Run:
     serial: int
     spec: LivenessSpec
     began: float
+    wait: float
+    """After how many seconds in the handler the next report is due; infinite for none at all."""
     reports: int = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the actor has been asked to stop: its allowance says how long that may take."""
+        return self.cell.asked_to_end
+
+    @property
+    def hung_at(self) -> float:
+        """When it has failed; infinite for one that is being stopped, and never is killed by its liveness."""
+        return math.inf if self.spec.hung is None or self.stopping else self.began + self.spec.hung
+
+    @property
+    def slow_at(self) -> float:
+        """When it is reported next."""
+        told_enough = self.reports >= REPORTS_MAX and not self.stopping
+        return math.inf if told_enough else self.began + self.wait
 
     @property
     def due(self) -> float:
         """When the next thing happens to it."""
-        spec = self.spec
-        hung = math.inf if spec.hung is None else self.began + spec.hung
-        if spec.slow is None or self.reports >= REPORTS_MAX:
-            return hung
-        return min(hung, self.began + spec.slow * (1 << self.reports))
+        return min(self.hung_at, self.slow_at)
+
+    def reported(self, now: float) -> None:
+        """Count a report, and wait twice as long for the next: a stop asked for late makes up for none."""
+        self.reports += 1
+        self.wait *= 2
+        while self.began + self.wait <= now:
+            self.wait *= 2
 
 
 class Vigil:
@@ -125,16 +147,16 @@ class Vigil:
 
     def _look_at(self, loop: Loop, since: float, now: float) -> None:
         cell = loop.cell
-        if loop.message is None or cell is None or cell.asked_to_end:
+        if loop.message is None or cell is None or cell.forced_outcome is not None or cell.wedged:
             self.busy.pop(loop, None)
             self._runs.pop(loop, None)
             return
         run = self._runs.get(loop)
         if run is None or run.serial != cell.slot.handled:
             run = self._runs[loop] = self._found(loop, cell, since, now)
-        if loop.held:
-            run.began = now
-        elif run.due <= now:
+        # Whether its mail is held back makes no difference: a suspension or a drain begins when this
+        # handler is over, and nobody but its limits looks after one that never is.
+        if run.due <= now:
             self._judge(run, loop, now)
 
     def _found(self, loop: Loop, cell: Cell, since: float, now: float) -> _Run:
@@ -143,29 +165,31 @@ class Vigil:
             # One of several: when it began is not known, so it counts from now, and the next one
             # begins a batch of its own.
             loop.look_up()
-        return _Run(cell, cell.slot.handled, loop.liveness, min(since, now))
+        spec = loop.liveness
+        return _Run(cell, cell.slot.handled, spec, min(since, now), spec.slow or math.inf)
 
     def _judge(self, run: _Run, loop: Loop, now: float) -> None:
-        cell, spec = run.cell, run.spec
+        cell = run.cell
         seconds = now - run.began
         message_type = type(inner_message(loop.message)).__name__
         stack = innermost(cell.own_stack())
-        if spec.hung is not None and run.began + spec.hung <= now:
+        if run.hung_at <= now:
             del self._runs[loop], self.busy[loop]
             error = Unresponsive(cell.slot.path, seconds, message_type)
             error.add_note(f"it stood at\n{innermost(stack, NOTE_FRAMES)}")
             cell.condemn(error)
             return
-        run.reports += 1
+        run.reported(now)
         event = HandlerSlow(
             path=cell.slot.path,
             incarnation=cell.incarnation,
             message_type=message_type,
             seconds=seconds,
-            limit=spec.hung,
+            limit=None if run.stopping else run.spec.hung,
             report=run.reports,
             stack=stack,
             at=now,
+            stopping=run.stopping,
         )
         cell.slot.record(event)
         self._system.events.publish(event)

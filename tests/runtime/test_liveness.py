@@ -229,46 +229,6 @@ async def test_one_of_several_messages_is_never_failed_early_and_one_look_late_a
         assert 10.4 <= event.at - (system.now() - 13.0) <= 10.4 + SWEEP
 
 
-@both_backends
-async def test_a_suspended_or_draining_actor_is_not_judged() -> None:
-    async with open_system() as system:
-        stage = await scene(system)
-        await stage.sleeper()
-        cell = system.ref("keeper/sleeper").slot.cell
-        assert cell is not None
-        stage.tell(Rest(30.0))
-        await anyio.sleep(1.0)
-        cell.suspend()
-        await anyio.sleep(100.0)
-        stage.tell(Rest(30.0))
-        await anyio.sleep(100.0)
-        assert stage.slow == []
-        assert stage.log == ["+1", "rested 30"]
-
-        cell.resume()
-        await anyio.sleep(1.0)
-        async with anyio.create_task_group() as draining:
-            draining.start_soon(cell.drain)
-            await anyio.sleep(100.0)
-        assert stage.slow == []
-        assert stage.log == ["+1", "rested 30", "rested 30"]
-
-
-@both_backends
-async def test_an_actor_that_is_being_stopped_has_its_allowance_and_no_other_limit() -> None:
-    async with open_system() as system:
-        stage = await scene(system)
-        await stage.sleeper()
-        cell = system.ref("keeper/sleeper").slot.cell
-        assert cell is not None
-        stage.tell(Rest(40.0))
-        await anyio.sleep(1.0)
-        await cell.stop(None, final=True)
-
-        assert stage.log == ["+1", "rested 40", "-shutdown"]
-        assert stage.slow == []
-
-
 # S-B8
 @both_backends
 async def test_a_hung_handler_that_shields_itself_is_wedged_and_the_parent_is_told_of_the_same_crash() -> (

@@ -9,7 +9,15 @@ from tests.supervisors.crew import Crew, Die, Work
 
 from holdfast.runtime import HandlerSlow, LivenessSpec, open_system
 from holdfast.runtime.testing import both_backends
-from holdfast.supervisors import Budget, InvalidSpec, RestartDecided, Strategy, SupervisorGaveUp, worker
+from holdfast.supervisors import (
+    FOREVER,
+    Budget,
+    InvalidSpec,
+    RestartDecided,
+    Strategy,
+    SupervisorGaveUp,
+    worker,
+)
 from holdfast.supervisors.child_spec import ChildSpec, Group
 
 LIMITS = LivenessSpec(slow=1.0, hung=4.0)
@@ -48,6 +56,25 @@ async def test_a_supervisor_busy_with_a_long_restart_is_neither_slow_nor_hung() 
 
         assert slow == []
         assert crew.take() == ["+a"]
+
+
+# S-L1
+@both_backends
+async def test_a_group_held_up_for_ever_by_a_child_says_who_it_is() -> None:
+    async with open_system() as system:
+        crew = Crew()
+        top = await crew.start(system, crew.member("a"), crew.member("b", shutdown=FOREVER, liveness=LIMITS))
+        crew.take()
+        system.ref("top/b").tell(Work(100.0))
+        await anyio.sleep(0.5)
+        with events_of(system, HandlerSlow) as told:
+            await top.stop()
+        assert crew.take() == ["b worked", "-b:shutdown", "-a:shutdown"]
+        said = [str(event).split("; ")[:2] for event in told]
+        assert [what for what, _ in said] == [
+            f"top/b (incarnation 1) has been handling Work for {n} s" for n in (1, 2, 4, 8, 16, 32, 64)
+        ]
+        assert {why for _, why in said} == {"it was asked to stop, and holds that up"}
 
 
 def test_a_liveness_that_is_none_is_refused_and_so_is_one_of_a_supervisor() -> None:
