@@ -140,8 +140,9 @@ class Ref:
         None has been there already, and is waited for.
         """
         slot, mailbox = self._slot, self._mailbox
-        if sent is not None and slot.system.backend.cancels_late:
-            await slot.system.backend.checkpoint_if_cancelled()  # or it would be handled before that is known
+        if sent is not None and mailbox.consumer is None and slot.system.backend.cancels_late:
+            # Who is awake would handle it before that is known; who sleeps is woken after it.
+            await slot.system.backend.checkpoint_if_cancelled()
         # Once claimed by a reply token it is no edge of the graph: the loop is free.
         waiter = Waiter(None if pending.claims is not None else asker, slot)
         pending.waiter, pending.on_done = waiter, waiter.wake
