@@ -16,6 +16,7 @@ from holdfast.supervisors.child_spec import (
     Kind,
     OnGiveUp,
     Restart,
+    ShutdownRule,
     Strategy,
 )
 from holdfast.supervisors.contradictions import Contradiction, find_contradictions
@@ -48,7 +49,7 @@ from holdfast.supervisors.errors import (
     TooManyChildren,
     UnknownComponent,
 )
-from holdfast.supervisors.escalation import FullRestart
+from holdfast.supervisors.escalation import FullRestart, GiveUpAs
 from holdfast.supervisors.handle import DynamicHandle, SupervisorHandle
 from holdfast.supervisors.intensity import Budget
 from holdfast.supervisors.jobs import TaskInfo, task_info
@@ -164,6 +165,7 @@ __all__ = [
     "FullRestart",
     "FullRestartCompleted",
     "FullRestartStarted",
+    "GiveUpAs",
     "InvalidPartitionKey",
     "InvalidSpec",
     "Kind",
@@ -187,6 +189,7 @@ __all__ = [
     "Restart",
     "RestartDecided",
     "RestartDelayed",
+    "ShutdownRule",
     "SpecError",
     "StartArgumentsGone",
     "StartAttemptFailed",

@@ -52,8 +52,8 @@ class Contradiction:
 def find_contradictions(spec: ChildSpec, path: str | None = None) -> tuple[Contradiction, ...]:
     """Return everything in the tree under `spec` that cannot work as declared, top down.
 
-    A start time that was not declared is a limit and says nothing about how long a start takes: it counts
-    only where `spec` is declared strict.
+    A `start_timeout` or a limit of a readiness check that nobody wrote down says nothing about how long a
+    start takes: it counts only where `spec` is declared strict.
     """
     strict = isinstance(spec.group, Group) and spec.group.strict
     return tuple(_find(spec, path or spec.id, declared=not strict))

@@ -37,6 +37,9 @@ LINE_MAX = 160
 # A decision is told with its reason, which may quote an exception, and ends in what was done about it.
 DECISION_MAX = 320
 
+# The longest name of an event of ours has 33 characters.
+NAME_WIDTH = 33
+
 _DECISIONS = ("supervisor:", "system:")
 
 _STYLES = (
@@ -100,7 +103,9 @@ def form_line(form: Mapping[str, object]) -> Text:
 def _line(name: str, text: str, at: float) -> Text:
     decided = name.startswith(_DECISIONS)
     shown = plain(_cut_inside(text, DECISION_MAX) if decided else _cut(text, LINE_MAX))
-    return Text.assemble((f"{at:9.3f}  ", "dim"), (f"{plain(name):<28}", style_of(name)), f" {shown}")
+    return Text.assemble(
+        (f"{at:9.3f}  ", "dim"), (f"{plain(name):<{NAME_WIDTH}}", style_of(name)), f" {shown}"
+    )
 
 
 def _cut(text: str, limit: int) -> str:

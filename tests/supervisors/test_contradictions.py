@@ -247,6 +247,15 @@ def test_a_default_is_a_limit_and_no_declared_time_so_a_tree_of_defaults_is_quie
     assert rules(supervisor("top", worker("a", Actor, start_timeout=5.0))) == [("top", "cycle")]
 
 
+def test_supervisors_in_each_other_with_default_budgets_are_reported() -> None:
+    # Beyond OTP 1: 3 in 5 s under 3 in 5 s, where (3 + 1) x 5 s are needed
+    below = supervisor("below", worker("a", Actor))
+
+    (found,) = find_contradictions(supervisor("top", below))
+    assert found.arithmetic.endswith("(3 + 1) x 5 s = 20 s")
+    assert rules(supervisor("top", below, budget=Budget(3, 20.0))) == []
+
+
 def test_the_back_off_of_a_tree_of_defaults_still_counts() -> None:
     slow = Backoff(initial=1.0, cap=2.0)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.actors.app.display import event_line, form_line
+from holdfast.actors.app.display import NAME_WIDTH, event_line, form_line
 from holdfast.actors.app.run import MessageReceived
 from holdfast.actors.app.terminal import plain
+from holdfast.runtime import Event
 
 
 @given(st.text())
@@ -38,3 +39,19 @@ def test_a_long_reason_hides_neither_who_it_was_nor_what_was_done() -> None:
     assert "session/link/socket crashed (KeyError" in line
     assert line.endswith(done)
     assert len(line) < 400
+
+
+def names_of(kind: type[Event]) -> set[str]:
+    """Return the names of this type of event and of those derived from it, as far as they are imported."""
+    below = {name for derived in kind.__subclasses__() for name in names_of(derived)}
+    tag = kind.__struct_config__.tag
+    own = kind.__module__.startswith("holdfast.") and isinstance(tag, str)
+    return below | ({str(tag)} if own else set())
+
+
+def test_no_name_of_an_event_is_longer_than_its_column() -> None:
+    names = names_of(Event)
+    assert "supervisor:full_restart_completed" in names, "the control: the events are found"
+    assert [name for name in names if len(name) > NAME_WIDTH] == []
+    lines = [form_line({"type": name, "text": "said", "at": 1.0}).plain for name in names]
+    assert len({line.index("said") for line in lines}) == 1
