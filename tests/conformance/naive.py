@@ -1,7 +1,8 @@
 """What comes to mind first, and falls into the traps: the same checks must fail on these.
 
 Each class or function here is a plausible way to write one part of a supervisor, an
-actor or a mailbox, and is wrong in the one way that its trap is about.
+actor or a mailbox, and is wrong in the one way that its trap is about.  Supervisors that
+restart, give up and stop are in `naive_supervisors`, actors that ask in `naive_actors`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import queue
 from collections.abc import Awaitable, Callable
 
 import anyio
-import attrs
 
 from holdfast.runtime import NORMAL, SHUTDOWN, Crash, Outcome
 from holdfast.supervisors import Budget
@@ -18,13 +18,10 @@ from holdfast.supervisors import Budget
 __all__ = [
     "ConsecutiveFailures",
     "FixedWindow",
-    "HandleRef",
     "PlainSupervisor",
     "RetainingGroup",
     "UnboundedInbox",
     "WholeSeconds",
-    "ask_and_wait",
-    "give_up_orderly",
     "judged_by_type",
     "stop_all",
 ]
@@ -76,12 +73,6 @@ class WholeSeconds(FixedWindow):
         return len(self._times) <= self._budget.intensity
 
 
-def give_up_orderly(restart: str) -> bool:
-    """Return whether a parent hears of a child that gave up, when giving up is a shutdown (trap 4)."""
-    outcome: Outcome = SHUTDOWN
-    return restart == "permanent" or not outcome.orderly
-
-
 async def stop_all(stops: list[Callable[[], Awaitable[None]]]) -> None:
     """Stop a group at once, as `gather` does: the first that fails cancels the rest (trap 5)."""
     async with anyio.create_task_group() as group:
@@ -115,23 +106,6 @@ def judged_by_type(error: BaseException | None, cancelled: type[BaseException]) 
     return Crash(error)
 
 
-@attrs.define
-class Inbox:
-    """An inbox that whoever holds it may fill."""
-
-    items: list[object] = attrs.field(factory=list[object])
-
-
-@attrs.define
-class HandleRef:
-    """Names an incarnation: its inbox is gone with it (trap 15)."""
-
-    inbox: Inbox
-
-    def tell(self, item: object) -> None:
-        self.inbox.items.append(item)
-
-
 class UnboundedInbox:
     """Takes everything, and the request to stop behind it (trap 14)."""
 
@@ -144,14 +118,6 @@ class UnboundedInbox:
     @property
     def depth(self) -> int:
         return self.queue.qsize()
-
-
-async def ask_and_wait(answered: anyio.Event, timeout: float) -> str:
-    """Ask and wait for the answer, whoever waits for whom and whether or not anybody is there (12, 13)."""
-    with anyio.move_on_after(timeout):
-        await answered.wait()
-        return "answered"
-    return "timeout"
 
 
 class RetainingGroup:

@@ -5,15 +5,34 @@ Each check runs on ours, and must fail on what is naive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+import anyio
+import attrs
 import pytest
-from tests.conformance.naive import ConsecutiveFailures, FixedWindow, WholeSeconds, give_up_orderly
-from tests.supervisors.stage import Stage, child
+from tests.conformance.naive import ConsecutiveFailures, FixedWindow, WholeSeconds
+from tests.conformance.naive_supervisors import (
+    BelievingSupervisor,
+    Child,
+    FailsWithItsChild,
+    LoopsWithoutABreath,
+    OrderlySupervisor,
+)
+from tests.runtime.cast import events_of
+from tests.supervisors.stage import CRASH, Stage, child
 
-from holdfast.runtime import GaveUp
-from holdfast.supervisors import Budget, ChildSpec, Restart, find_contradictions, supervisor
+from holdfast.runtime import Actor, GaveUp, Outcome, open_system
+from holdfast.runtime.testing import both_backends
+from holdfast.supervisors import (
+    Budget,
+    ContradictionFound,
+    Restart,
+    find_contradictions,
+    start_tree,
+    supervisor,
+    worker,
+)
 from holdfast.supervisors.intensity import Window
 from holdfast.supervisors.messages import TerminateChild
 
@@ -70,49 +89,69 @@ def test_the_window_slides_and_is_exact() -> None:
         counts_the_edge_and_nothing_beyond_it(WholeSeconds)
 
 
-class LoopWithoutABreath:
-    """Restarts until it works, and hears nothing meanwhile."""
+class Starts:
+    """A child's starts, of which the second to the hundredth fail."""
 
     def __init__(self) -> None:
-        self.served = False
+        self.count = 0
 
-    def child_dies_and_every_start_fails(self) -> int:
-        return 1_000
+    def __call__(self) -> None:
+        self.count += 1
+        if 1 < self.count <= 100:
+            raise OSError("the port is taken")
 
-    def serve_a_call(self) -> None:
-        """It is in its loop."""
+
+class Naive:
+    """One of the naive supervisors, whose child dies while a stop waits behind its end."""
+
+    def __init__(self, make: Callable[[Callable[[], None]], FailsWithItsChild]) -> None:
+        self.starts = Starts()
+        self.starts()
+        self.supervisor = make(self.starts)
+
+    def child_ends_and_a_stop_waits(self) -> None:
+        self.supervisor.tell("restart")
+        self.supervisor.tell("stop")
+        self.supervisor.serve()
+
+    @property
+    def attempts(self) -> int:
+        return self.starts.count - 1
 
 
 class OursOnStage:
-    """A machine whose child never starts again."""
+    """A machine whose child does not start again."""
 
     def __init__(self) -> None:
-        self.stage = Stage(supervisor("top", child("a"), budget=Budget(5, 60.0))).boot()
-        self.served = False
+        self.stage = Stage(supervisor("top", child("a"), budget=Budget(500, 60.0))).boot()
 
-    def child_dies_and_every_start_fails(self) -> int:
-        self.stage.fails["a"] = range(2, 100)
+    def child_ends_and_a_stop_waits(self) -> None:
+        self.stage.fails["a"] = range(2, 101)
         self.stage.end("a")
-        return self.stage.starts["a"] - 1
-
-    def serve_a_call(self) -> None:
         assert self.stage.states() == {"a": "restarting"}
         self.stage.call(TerminateChild("a"))
-        self.served = self.stage.retry() == []
+        assert self.stage.retry() == []
+
+    @property
+    def attempts(self) -> int:
+        return self.stage.starts["a"] - 1
 
 
-def takes_a_breath_between_attempts(supervisor: OursOnStage | LoopWithoutABreath) -> None:
-    attempts = supervisor.child_dies_and_every_start_fails()
-    supervisor.serve_a_call()
-    assert attempts == 1, "one attempt, then whatever else waits"
-    assert supervisor.served
+def takes_a_breath_between_attempts(subject: OursOnStage | Naive) -> None:
+    try:
+        subject.child_ends_and_a_stop_waits()
+    except OSError as error:
+        raise AssertionError("a start that fails takes its supervisor along") from error
+    assert subject.attempts == 1, f"{subject.attempts} attempts before the stop was heard"
 
 
 # trap 3
 def test_a_failing_restart_takes_a_breath_and_a_call_between_attempts_ends_it() -> None:
     takes_a_breath_between_attempts(OursOnStage())
-    with pytest.raises(AssertionError):
-        takes_a_breath_between_attempts(LoopWithoutABreath())
+    with pytest.raises(AssertionError, match="takes its supervisor along"):
+        takes_a_breath_between_attempts(Naive(FailsWithItsChild))
+    with pytest.raises(AssertionError, match="100 attempts"):
+        takes_a_breath_between_attempts(Naive(LoopsWithoutABreath))
 
 
 # trap 3: each failing attempt is charged
@@ -133,6 +172,14 @@ def ours_hears_of_it(restart: str) -> bool:
     return "+top" in above.end("top", stage.ended)
 
 
+def the_naive_one_hears_of_it(restart: str) -> bool:
+    above = OrderlySupervisor(3, {"mid": restart})
+    mid = OrderlySupervisor(0, {"a": "permanent"}, parent=above, name="mid")
+    mid.ended("a", CRASH)
+    assert mid.outcome is not None
+    return "mid" in above.running
+
+
 def a_child_that_gave_up_does_not_vanish(hears: Callable[[str], bool]) -> None:
     assert hears("permanent")
     assert hears("transient"), "a transient supervisor that gave up is gone without a word"
@@ -142,20 +189,64 @@ def a_child_that_gave_up_does_not_vanish(hears: Callable[[str], bool]) -> None:
 def test_giving_up_never_looks_orderly() -> None:
     a_child_that_gave_up_does_not_vanish(ours_hears_of_it)
     with pytest.raises(AssertionError, match="without a word"):
-        a_child_that_gave_up_does_not_vanish(give_up_orderly)
+        a_child_that_gave_up_does_not_vanish(the_naive_one_hears_of_it)
 
 
-def believes_every_number(_tree: ChildSpec) -> tuple[object, ...]:
-    return ()
+@attrs.frozen
+class Granted:
+    """A child that needs so long for its clean-up and is granted it, under an allowance of the whole."""
+
+    needs: float
+    whole: float
 
 
-def finds_what_cannot_add_up(find: Callable[[ChildSpec], tuple[object, ...]]) -> None:
-    slow = supervisor("mid", child("a", start_timeout=10.0), budget=Budget(3, 5.0), shutdown=1.0)
-    assert find(supervisor("top", slow, budget=Budget(3, 5.0))), "no failure would ever be escalated in time"
+async def ours_stops(granted: Granted) -> tuple[bool, bool]:
+    """Return whether somebody was told that it cannot work, and whether the clean-up was finished."""
+    done: list[str] = []
+
+    class Careful(Actor):
+        async def on_stop(self, outcome: Outcome) -> None:
+            await anyio.sleep(granted.needs)
+            done.append("clean")
+
+    mid = supervisor("mid", worker("a", Careful, shutdown=granted.needs + 1), shutdown=granted.whole)
+    async with open_system() as system:
+        with events_of(system, ContradictionFound) as told:
+            top = await start_tree(system, supervisor("top", mid, budget=Budget(3, 60.0)))
+        await top.stop()
+    return bool(told), bool(done)
+
+
+async def the_naive_one_stops(granted: Granted) -> tuple[bool, bool]:
+    done: list[str] = []
+
+    async def clean_up() -> None:
+        await anyio.sleep(granted.needs)
+        done.append("clean")
+
+    mid = BelievingSupervisor((Child(clean_up, granted.needs + 1),), granted.whole)
+    told = mid.contradictions()
+    await mid.stop()
+    return bool(told), bool(done)
+
+
+async def what_is_granted_is_kept_or_found_out(
+    stop: Callable[[Granted], Awaitable[tuple[bool, bool]]],
+) -> None:
+    assert await stop(Granted(needs=2.0, whole=4.0)) == (False, True)
+    told, clean = await stop(Granted(needs=2.0, whole=1.0))
+    assert told or clean, "a clean-up that had been granted was cut off, and nobody had said so"
 
 
 # trap 16
+@both_backends
+async def test_an_allowance_that_cannot_be_kept_is_found_when_the_tree_is_built() -> None:
+    await what_is_granted_is_kept_or_found_out(ours_stops)
+    with pytest.raises(AssertionError, match="nobody had said so"):
+        await what_is_granted_is_kept_or_found_out(the_naive_one_stops)
+
+
+# trap 16: nor does a budget that can never be spent stay unnoticed
 def test_numbers_that_contradict_each_other_are_found_when_the_tree_is_built() -> None:
-    finds_what_cannot_add_up(find_contradictions)
-    with pytest.raises(AssertionError, match="escalated"):
-        finds_what_cannot_add_up(believes_every_number)
+    slow = supervisor("mid", child("a", start_timeout=10.0), budget=Budget(3, 5.0), shutdown=1.0)
+    assert find_contradictions(supervisor("top", slow, budget=Budget(3, 5.0)))

@@ -11,10 +11,21 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
-from tests.conformance.naive import HandleRef, Inbox, RetainingGroup, UnboundedInbox, ask_and_wait
+from tests.conformance.naive import RetainingGroup, UnboundedInbox
+from tests.conformance.naive_actors import QueueActor, RelayActor
+from tests.conformance.naive_supervisors import HandleSupervisor
 from tests.runtime.cast import Ask, Boom, Fail, Forward, Note, Relay, SlowScribe, Wait, keeper
 
-from holdfast.runtime import Actor, ActorCrashed, AskCycle, MailboxFull, MailboxSpec, on, open_system
+from holdfast.runtime import (
+    Actor,
+    ActorCrashed,
+    AskCycle,
+    AskTimeout,
+    MailboxFull,
+    MailboxSpec,
+    on,
+    open_system,
+)
 from holdfast.runtime.testing import both_backends, settled
 
 
@@ -38,8 +49,17 @@ async def test_a_circle_of_asks_is_refused_before_it_waits() -> None:
 
         await ends_without_a_timeout(round_trip, 0.0)
 
-    with pytest.raises(AssertionError, match="by a time-out"):
-        await ends_without_a_timeout(lambda: ask_and_wait(anyio.Event(), 5.0), 0.0)
+    async with anyio.create_task_group() as group:
+        a, b, c = (RelayActor(name, group) for name in ("a", "b", "c"))
+        assert await a.ask((b, c), timeout=5.0) == "c", "the control: they do answer"
+
+        async def naive_round_trip() -> None:
+            with pytest.raises(TimeoutError):
+                await a.ask((b, c, a), timeout=5.0)
+
+        with pytest.raises(AssertionError, match="by a time-out"):
+            await ends_without_a_timeout(naive_round_trip, 0.0)
+        group.cancel_scope.cancel()
 
 
 # trap 13
@@ -60,9 +80,46 @@ async def test_the_death_of_the_callee_fails_its_caller_at_once() -> None:
 
         await ends_without_a_timeout(asking, 1.0)
 
-    # Whoever would answer has ended, and its event with it: nothing tells the caller.
-    with pytest.raises(AssertionError, match="by a time-out"):
-        await ends_without_a_timeout(lambda: ask_and_wait(anyio.Event(), 60.0), 1.0)
+    async def dying(_question: str) -> str:
+        await anyio.sleep(1.0)
+        raise Boom("dying")
+
+    async with QueueActor(dying) as naive:
+
+        async def naive_asking() -> None:
+            with pytest.raises(TimeoutError):
+                await naive.ask("anybody?", 60.0)
+
+        with pytest.raises(AssertionError, match="by a time-out"):
+            await ends_without_a_timeout(naive_asking, 1.0)
+
+
+async def a_late_answer_reaches_nobody(ask: Callable[[str, float], Awaitable[str]]) -> None:
+    with pytest.raises((TimeoutError, AskTimeout)):
+        await ask("slow", 1.0)
+    answer = await ask("second", 10.0)
+    assert answer == "second", f"the second question got the answer to another one: {answer}"
+
+
+# trap 13
+@both_backends
+async def test_an_answer_that_comes_too_late_is_not_the_answer_to_the_next_question() -> None:
+    async def answer(question: str) -> str:
+        await anyio.sleep(2.0 if question == "slow" else 0.0)
+        return question
+
+    class Answering(Actor):
+        @on(Ask)
+        async def answer(self, message: Ask) -> str:
+            return await answer(message.text)
+
+    async with open_system() as system:
+        ref = await system.start("answering", Answering)
+        await a_late_answer_reaches_nobody(lambda text, timeout: ref.ask(Ask(text), timeout=timeout))
+
+    async with QueueActor(answer) as naive:
+        with pytest.raises(AssertionError, match="answer to another one: slow"):
+            await a_late_answer_reaches_nobody(naive.ask)
 
 
 # trap 13: what is too late reaches nobody
@@ -146,11 +203,12 @@ async def test_a_ref_from_before_a_restart_leads_to_the_successor() -> None:
         await settled()
         reaches_the_successor([*successor[1:]])
 
-    first, second = Inbox(), Inbox()
-    handle = HandleRef(first)
+    naive = HandleSupervisor()
+    handle = naive.start()
+    naive.restart()
     handle.tell("after the restart")
     with pytest.raises(AssertionError, match="leads nowhere"):
-        reaches_the_successor(second.items)
+        reaches_the_successor(naive.received)
 
 
 def nothing_is_kept(errors: weakref.WeakSet[Boom]) -> None:

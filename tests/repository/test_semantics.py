@@ -56,6 +56,8 @@ BEHAVIOURS = [
     for number in numbers
 ]
 
+TRAPS = [f"Trap{number}" for number in range(1, 18)]
+
 COLUMNS = ("actor", "group", "full", "kill")
 # Nobody holds a ref into a process that was killed.
 SURVIVAL = [f"S-V{row}.{column}" for row in range(1, 9) for column in COLUMNS if (row, column) != (6, "kill")]
@@ -131,7 +133,9 @@ def test_every_line_of_the_tables_is_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [RULES, BEHAVIOURS, SURVIVAL, GUARANTEES], ids=["rules", "behaviours", "survival", "guarantees"]
+    "wanted",
+    [RULES, TRAPS, BEHAVIOURS, SURVIVAL, GUARANTEES],
+    ids=["rules", "traps", "behaviours", "survival", "guarantees"],
 )
 def test_nothing_that_is_promised_is_without_a_row(wanted: list[str]) -> None:
     assert not [name for name in wanted if not has_row(name)]
@@ -143,7 +147,7 @@ def test_every_guarantee_in_the_text_has_a_row_and_no_number_is_a_strangers() ->
     assert len(promised) > 50, "the control: the text is read"
     survival = {name.partition(".")[0] for name in SURVIVAL}
     assert not [name for name in sorted(promised) if not has_row(name) and name not in survival]
-    known = {*RULES, *BEHAVIOURS, *SURVIVAL, *GUARANTEES, "S-OTP", "S-V1.supervisor", "S-V2.send"}
+    known = {*RULES, *TRAPS, *BEHAVIOURS, *SURVIVAL, *GUARANTEES, "S-OTP", "S-V1.supervisor", "S-V2.send"}
     assert not [name for name in rows() if name not in known and name[:-1] not in known]
 
 
