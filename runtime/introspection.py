@@ -213,12 +213,16 @@ class Inspection:
         return Trace(self._slot, Observer(sink, contents), subtree=subtree)
 
     def start_log(self, size: int = LOG_SIZE) -> None:
-        """Keep the latest `size` entries from the next batch on, at most 10,000 (S23)."""
+        """Keep the latest `size` entries from the next batch on, at most 10,000 (S23).
+
+        It begins empty, also where something else that is on has kept entries before.  On a log that
+        was started already it changes the size, and what fits stays.
+        """
         if not 1 <= size <= LOG_SIZE_MAX:
             raise DefinitionError(f"a log keeps 1 to {LOG_SIZE_MAX} entries, got {size!r}")
         tap = self._slot.tap_on()
+        tap.log = deque(tap.log if tap.logged else (), maxlen=size)
         tap.logged = True
-        tap.log = deque(tap.log, maxlen=size)
 
     def log(self) -> tuple[Observed, ...]:
         """Return the entries kept, oldest first; something is kept while anything of S23 is on."""

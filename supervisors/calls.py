@@ -13,7 +13,7 @@ import attrs
 from holdfast.runtime.outcomes import SHUTDOWN
 from holdfast.supervisors.child_spec import ChildSpec, Pool, check_significance
 from holdfast.supervisors.children import Child, State
-from holdfast.supervisors.dependencies import check_dependencies
+from holdfast.supervisors.dependencies import check_dependencies, order_with
 from holdfast.supervisors.errors import (
     AlreadyPresent,
     CallRefused,
@@ -80,7 +80,12 @@ def _start_child(machine: SupervisorMachine, call: StartChild, _now: float) -> P
         if known.running:
             return Plan((RefuseStarted(known.id),))
         return _refuse(AlreadyPresent(machine.path, known.id))
+    try:
+        order = order_with(call.spec, [child.spec for child in machine.children])
+    except SpecError as error:
+        return _refuse(error)
     child = machine.children.add(call.spec.id, call.spec, added=True)
+    machine.children.arrange(order)
     return Plan((Start(child.id, Cause.ADDED), ReplyStarted(child.id)))
 
 

@@ -92,12 +92,16 @@ class Correlator:
 
     # -- what follows
 
-    def pre_empt(self, now: float) -> Plan:
-        """Begin the one full restart: announce, drain, stop everybody; `BringBack` does the rest."""
+    def pre_empt(self, now: float) -> Plan | None:
+        """Begin the one full restart: announce, drain, stop everybody; `BringBack` does the rest.
+
+        None when everybody whom it would bring back has been deleted meanwhile: what it was to come
+        before is then decided as ever.
+        """
         failed, self._due = self._due, ()
         trigger = self._trigger()
         if trigger is None:
-            return Plan()  # everybody has been deleted meanwhile
+            return None
         trigger.chain = (self._latest,)
         self._recovery.for_all = True
         report = SystemFailure(

@@ -14,7 +14,7 @@ from holdfast.supervisors.errors import InvalidSpec
 if TYPE_CHECKING:
     from holdfast.supervisors.child_spec import ChildSpec
 
-__all__ = ["check_dependencies", "start_order"]
+__all__ = ["check_dependencies", "order_with", "start_order"]
 
 
 def start_order(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
@@ -42,14 +42,27 @@ def check_dependencies(child: ChildSpec, siblings: Container[str]) -> None:
             raise InvalidSpec(f"child {child.id!r}", "depends_on names siblings", name)
 
 
+def order_with(new: ChildSpec, present: Sequence[ChildSpec]) -> tuple[str, ...]:
+    """Return the ids in start order with a child that is added: at the end, unless somebody depends on it.
+
+    Somebody does when one of that name was deleted; then it comes before those.  Refuses a circle.
+    """
+    before = next((at for at, child in enumerate(present) if new.id in child.depends_on), None)
+    if before is None:
+        return (*(child.id for child in present), new.id)
+    ordered = _topological((*present[:before], new, *present[before:]))
+    return tuple(child.id for child in ordered)
+
+
 def _topological(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
     place = {child.id: index for index, child in enumerate(children)}
-    waiting_for = {child.id: set(child.depends_on) for child in children}
+    # A name that nobody has was deleted while the supervisor ran: nobody waits for it.
+    waiting_for = {child.id: {name for name in child.depends_on if name in place} for child in children}
     dependants: dict[str, list[str]] = {child.id: [] for child in children}
     for child in children:
-        for name in dict.fromkeys(child.depends_on):
+        for name in waiting_for[child.id]:
             dependants[name].append(child.id)
-    ready = [place[child.id] for child in children if not child.depends_on]
+    ready = [place[child.id] for child in children if not waiting_for[child.id]]
     ordered: list[ChildSpec] = []
     while ready:
         child = children[heapq.heappop(ready)]

@@ -62,7 +62,6 @@ from holdfast.supervisors.strategies import (
     is_silent_stop,
     rule_in_words,
     shuts_down_with,
-    to_start,
     to_stop,
 )
 
@@ -133,7 +132,9 @@ class SupervisorMachine:
     def decide(self, fact: Fact, now: float, chance: float = 0.0) -> Plan:
         """Return what follows from a fact; `chance` in [0, 1) is the draw for the jitter."""
         if self.correlator is not None and self.correlator.due:
-            return self.correlator.pre_empt(now)
+            instead = self.correlator.pre_empt(now)
+            if instead is not None:
+                return instead
         if isinstance(fact, Correlated):
             return NOTHING  # a fact that came before it has brought the full restart about
         if isinstance(fact, RetryDue):
@@ -155,7 +156,7 @@ class SupervisorMachine:
         child.state = State.STOPPED
         child.chain = fact.outcome.chain if isinstance(fact.outcome, GaveUp) else ()
         if not is_restarted(child.spec.restart, fact.outcome):
-            return self._leave(child, fact.outcome, now)
+            return self._leave(child, str(fact.outcome), now)
         why = in_words(fact.outcome)
         if child.on_probation:
             return self.degradation.switch_off(child, now, chance, why)
@@ -163,14 +164,14 @@ class SupervisorMachine:
             return self.recovery.wait(child, now, chance, why)
         return self._attempt(child, now, chance, why)
 
-    def _leave(self, child: Child, outcome: Outcome, now: float) -> Plan:
+    def _leave(self, child: Child, ended: str, now: float) -> Plan:
         """Leave it in peace; the siblings are not touched, whatever the strategy (R6)."""
         kept = not (child.temporary or self.dynamic)
         report = ChildNotRestarted(
             supervisor=self.path,
             at=now,
             child=child.id,
-            outcome=str(outcome),
+            outcome=ended,
             restart=child.spec.restart.value,
             kept=kept,
         )
@@ -200,7 +201,17 @@ class SupervisorMachine:
         if child is None or child.state is not State.RESTARTING or child.retry_serial != fact.serial:
             return NOTHING  # terminated, or up again meanwhile: void (R14, R36, R39)
         child.retry_serial = None
+        if child.temporary:
+            return self._give_up_waiting(child, now)
         return self._attempt(child, now, chance, "is still down")
+
+    def _give_up_waiting(self, child: Child, now: float) -> Plan:
+        """It was made temporary while it waited: it is forgotten, free of charge, and its group goes on."""
+        others = self.recovery.go_on_without(child, waited=True)
+        child.state = State.STOPPED
+        left = self._leave(child, "while it waited for a restart", now)
+        ends = any(isinstance(step, EndSupervisor) for step in left.steps)
+        return left if ends else Plan((*left.steps, *others), left.reports)
 
     def _attempt(self, child: Child, now: float, chance: float, why: str) -> Plan:
         charged = self.recovery.charge(child, now)
@@ -239,14 +250,8 @@ class SupervisorMachine:
             if degrades
             else self._stop_for_good(child, now, why)
         )
-        group = self.recovery.group_of(child) if waited else ()
-        starts = [
-            Start(member.id, Cause.RESTART)
-            for member in to_start(group)
-            if member is not child and member.state is State.STOPPED
-        ]
-        finish = [FinishFullRestart()] if self.recovery.full_restart_under_way else []
-        plan = Plan((*cancelled, *off.steps, *starts, *finish), off.reports)
+        others = self.recovery.go_on_without(child, waited=waited)
+        plan = Plan((*cancelled, *off.steps, *others), off.reports)
         # Who is switched off is to come back: for an automatic shutdown it is not gone.
         return plan if degrades else _joined(plan, self._after_an_end(child, now))
 

@@ -242,7 +242,20 @@ class Recovery:
                     steps.append(Forget(member.id))
             elif member.state is State.RESTARTING:
                 steps += self.cancel(member)
+                if member.temporary:
+                    # Made temporary while it waited: nobody starts it again, so nobody lists it.
+                    steps.append(Forget(member.id))
         return tuple(steps)
+
+    def go_on_without(self, child: Child, *, waited: bool) -> tuple[Step, ...]:
+        """Start whoever is stopped and `waited` for a child that is not brought back."""
+        group = self.group_of(child) if waited else ()
+        starts = [
+            Start(member.id, Cause.RESTART)
+            for member in to_start(group)
+            if member is not child and member.state is State.STOPPED
+        ]
+        return (*starts, FinishFullRestart()) if self.full_restart_under_way else tuple(starts)
 
     # -- the full restart
 

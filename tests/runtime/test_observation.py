@@ -206,3 +206,22 @@ async def test_a_log_without_a_sane_bound_is_refused(size: int) -> None:
 
         with pytest.raises(DefinitionError, match="1 to 10000 entries"):
             system.inspect(scribe).start_log(size)
+
+
+# S-N4
+@every_tier
+async def test_a_log_shows_nothing_from_before_it_was_started() -> None:
+    async with open_system() as system:
+        scribe = await system.start("scribe", lambda: Scribe([]))
+        inspection = system.inspect(scribe)
+        inspection.start_statistics()
+        scribe.tell(Note("before"))
+        await settled()
+        assert inspection.log(), "statistics keep entries for a crash report"
+
+        inspection.start_log()
+        assert inspection.log() == ()
+        scribe.tell(Note("after"))
+        await settled()
+        inspection.start_log(1)
+        assert [entry.what for entry in inspection.log()] == ["handled"], "a new size keeps what fits"

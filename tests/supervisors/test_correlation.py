@@ -15,6 +15,7 @@ from holdfast.supervisors import (
     TEMPORARY,
     Backoff,
     Budget,
+    ChildNotRestarted,
     ChildSpec,
     Correlation,
     FullRestart,
@@ -30,7 +31,7 @@ from holdfast.supervisors import (
     template,
 )
 from holdfast.supervisors.correlator import Correlator
-from holdfast.supervisors.messages import RestartAll
+from holdfast.supervisors.messages import DeleteChild, RestartAll, TerminateChild
 from holdfast.supervisors.plan import Correlated
 
 THREE = Budget(3, 300.0)
@@ -356,3 +357,16 @@ def test_it_is_due_exactly_when_so_many_components_failed_within_the_window(
             stage.machine.recovery.window.__init__(THREE)  # type: ignore[misc]  # this is not about budgets
             answer(stage)
             history.clear()
+
+
+def test_a_correlation_with_nobody_left_to_bring_back_swallows_no_end() -> None:
+    children = (child("x"), child("y"), child("t", restart=TEMPORARY))
+    stage = Stage(supervisor("root", *children, correlate=(2, 5.0), budget=THREE)).boot()
+    assert fail(stage, "x", "y")
+    for name in ("x", "y"):
+        stage.call(TerminateChild(name))
+        stage.call(DeleteChild(name))
+    stage.end("t")
+    assert stage.states() == {}
+    assert [report.child for report in stage.said(ChildNotRestarted)] == ["t"]
+    assert stage.said(SystemFailure) == []
