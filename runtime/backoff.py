@@ -12,6 +12,7 @@ from math import inf
 import attrs
 
 from holdfast.runtime.errors import HoldfastError
+from holdfast.runtime.seconds import is_number
 
 __all__ = ["Backoff", "InvalidBackoff"]
 
@@ -34,7 +35,7 @@ class Backoff:
     def __attrs_post_init__(self) -> None:
         for field in ("initial", "multiplier", "cap", "stable_after"):
             number: object = getattr(self, field)
-            if type(number) not in {int, float}:
+            if not is_number(number):
                 raise InvalidBackoff(f"{field} must be a number, got {number!r}")
         if not 0 < self.initial <= self.cap < inf:
             raise InvalidBackoff(

@@ -7,7 +7,6 @@ however it comes, is the ordered stop of everything under one overall deadline.
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -17,6 +16,7 @@ from holdfast.runtime.backend import current_backend
 from holdfast.runtime.errors import InvalidSystem, StopDeadlineExceeded
 from holdfast.runtime.liveness import LivenessSpec
 from holdfast.runtime.seams import Seams, say_at_once
+from holdfast.runtime.seconds import is_seconds
 from holdfast.runtime.system import System
 from holdfast.runtime.watchdog import WatchdogSpec, watched
 
@@ -92,7 +92,7 @@ async def open_system(
 
 def _check(stop_deadline: float, kill_grace: float, liveness: object, watchdog: object) -> None:
     for option, seconds in (("stop_deadline", stop_deadline), ("kill_grace", kill_grace)):
-        if type(seconds) not in {int, float} or not 0 <= seconds < math.inf:
+        if not is_seconds(seconds):
             raise InvalidSystem(option, "a finite number of seconds of 0 or more", seconds)
     if not isinstance(liveness, LivenessSpec):
         raise InvalidSystem("liveness", "a LivenessSpec", liveness)

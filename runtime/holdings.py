@@ -6,7 +6,6 @@ Each kind is made on first use: most of a hundred thousand idle actors have none
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
-from math import inf
 from typing import TYPE_CHECKING
 
 from holdfast.runtime.asks import Pending, ReplyToken
@@ -14,6 +13,7 @@ from holdfast.runtime.child_task import ChildTask
 from holdfast.runtime.errors import ActorCrashed, DefinitionError
 from holdfast.runtime.mailbox import Tick
 from holdfast.runtime.messages import Answer
+from holdfast.runtime.seconds import is_seconds
 
 if TYPE_CHECKING:
     from holdfast.runtime.cell import Cell
@@ -52,7 +52,7 @@ class Holdings:
 
     def set_timer(self, delay: float, message: object, key: Hashable, period: float | None) -> None:
         """Send the actor a message after `delay` and then every `period`; the same key replaces."""
-        if not 0 <= delay < inf or (period is not None and period == 0):
+        if not is_seconds(delay) or (period is not None and period == 0):
             what = "delay is 0 or more" if period is None else "period is more than 0"
             raise DefinitionError(f"a timer's {what}, in seconds, and not infinite; got {delay!r}")
         self.cancel_timer(key)

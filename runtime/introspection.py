@@ -22,6 +22,7 @@ from holdfast.runtime.mailbox import StopRequest
 from holdfast.runtime.observation import LOG_SIZE, LOG_SIZE_MAX, Counts, Observed, Observer
 from holdfast.runtime.outcomes import NORMAL, Crash, Normal, Outcome, Shutdown
 from holdfast.runtime.redaction import Json
+from holdfast.runtime.seconds import is_number
 from holdfast.runtime.state import replace_attributes, shown_state
 from holdfast.runtime.statistics import ActorStatistics, MessageStatistics
 
@@ -277,7 +278,7 @@ class Trace:
 
 def checked_timeout(timeout: float) -> float:
     """Return the time limit, or refuse what is none (S17: nothing has happened then)."""
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_number(timeout) or not timeout > 0:
         raise InvalidTimeout(timeout)
     return float(timeout)
 

@@ -16,6 +16,7 @@ import math
 import attrs
 
 from holdfast.runtime.errors import InvalidLiveness
+from holdfast.runtime.seconds import is_seconds
 
 __all__ = ["UNWATCHED", "LivenessSpec"]
 
@@ -32,7 +33,7 @@ LIMIT_MIN = 0.05
 def _limit(name: str, value: float | None) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not LIMIT_MIN <= value < math.inf:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not is_seconds(value, LIMIT_MIN):
         raise InvalidLiveness(f"{name} is None or finite seconds of {LIMIT_MIN:g} or more, got {value!r}")
 
 

@@ -29,6 +29,7 @@ from holdfast.runtime.behavior import Actor
 from holdfast.runtime.errors import InvalidLiveness
 from holdfast.runtime.events import ThreadBlocked
 from holdfast.runtime.loop_thread import LoopThread
+from holdfast.runtime.seconds import is_seconds
 
 if TYPE_CHECKING:
     from holdfast.runtime.system import System
@@ -71,11 +72,7 @@ class WatchdogSpec:
             value: object = getattr(self, name)
             if value is None and name == "exit_after":
                 continue
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not BLOCKED_MIN <= value < math.inf
-            ):
+            if not is_seconds(value, BLOCKED_MIN):
                 raise InvalidLiveness(f"{name} is finite seconds of {BLOCKED_MIN:g} or more, got {value!r}")
         if self.exit_after is not None and self.exit_after < self.blocked:
             raise InvalidLiveness(

@@ -8,7 +8,6 @@ it a dynamic one.  The words in which a tree is written (`worker`,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import ClassVar, TypeAlias, cast
@@ -19,6 +18,7 @@ from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.behavior import Actor
 from holdfast.runtime.identity import NAME_LENGTH_MAX, check_name
 from holdfast.runtime.liveness import LivenessSpec
+from holdfast.runtime.seconds import is_seconds, is_seconds_above_zero
 from holdfast.supervisors.correlation import Correlation
 from holdfast.supervisors.dependencies import start_order
 from holdfast.supervisors.errors import InvalidSpec, StartArgumentsGone
@@ -203,11 +203,9 @@ class ChildSpec:
         _check_enum(owner, "on_give_up", OnGiveUp, self.on_give_up)
         if type(self.significant) is not bool:
             raise InvalidSpec(owner, "significant is True or False", self.significant)
-        if not isinstance(self.shutdown, Allowance) and not _is_seconds(self.shutdown):
+        if not isinstance(self.shutdown, Allowance) and not is_seconds(self.shutdown):
             raise InvalidSpec(owner, "shutdown is KILL, FOREVER or seconds of 0 or more", self.shutdown)
-        if self.start_timeout is not None and not (
-            _is_seconds(self.start_timeout) and self.start_timeout > 0
-        ):
+        if self.start_timeout is not None and not is_seconds_above_zero(self.start_timeout):
             raise InvalidSpec(
                 owner, "start_timeout is a finite number of seconds above 0", self.start_timeout
             )
@@ -335,10 +333,6 @@ def check_significance(child: ChildSpec, auto_shutdown: AutoShutdown) -> None:
 
 def _spent() -> Actor:
     raise StartArgumentsGone("this child")
-
-
-def _is_seconds(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _are_names(values: object) -> bool:

@@ -9,7 +9,6 @@ part of the system is said by a table of components, for people think of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -17,6 +16,7 @@ import attrs
 
 from holdfast.runtime.errors import HoldfastError
 from holdfast.runtime.identity import check_path
+from holdfast.runtime.seconds import is_seconds_above_zero
 from holdfast.supervisors.errors import InvalidSpec
 
 __all__ = ["Correlation", "as_correlation"]
@@ -63,8 +63,7 @@ class Correlation:
     def __attrs_post_init__(self) -> None:
         if type(self.failures) is not int or self.failures < 2:
             raise InvalidSpec(OWNER, "failures is a whole number of 2 or more", self.failures)
-        seconds: object = self.window
-        if type(seconds) not in {int, float} or not 0 < self.window < math.inf:
+        if not is_seconds_above_zero(self.window):
             raise InvalidSpec(OWNER, "window is a finite number of seconds above 0", self.window)
         for name, owners in self.components.items():
             for owner in owners:

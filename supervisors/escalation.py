@@ -8,7 +8,6 @@ restarting everything in an orderly way; beyond its own budget it gives up too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Literal, TypeAlias
 
@@ -17,6 +16,7 @@ import attrs
 
 from holdfast.runtime.cell import Cell
 from holdfast.runtime.outcomes import SHUTDOWN, GaveUp, Outcome
+from holdfast.runtime.seconds import is_seconds
 from holdfast.supervisors.errors import InvalidSpec
 
 __all__ = ["FullRestart", "GiveUpAs", "drain_below", "outcome_of_giving_up"]
@@ -43,7 +43,7 @@ class FullRestart:
     def __attrs_post_init__(self) -> None:
         for field in ("drain", "stop", "prepare"):
             seconds: object = getattr(self, field)
-            if type(seconds) not in {int, float} or not 0 <= seconds < math.inf:  # type: ignore[operator]
+            if not is_seconds(seconds):
                 raise InvalidSpec(
                     "full_restart", f"{field} is a finite number of seconds of 0 or more", seconds
                 )

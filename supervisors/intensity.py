@@ -11,11 +11,11 @@ Unlike OTP, which counts whole seconds, the window is exact.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 import attrs
 
+from holdfast.runtime.seconds import is_seconds_above_zero
 from holdfast.supervisors.errors import InvalidSpec
 from holdfast.supervisors.reports import BudgetLeft
 
@@ -32,7 +32,7 @@ class Budget:
     def __attrs_post_init__(self) -> None:
         if type(self.intensity) is not int or self.intensity < 0:
             raise InvalidSpec("budget", "intensity is a whole number of 0 or more", self.intensity)
-        if type(self.period) not in {int, float} or not 0 < self.period < math.inf:
+        if not is_seconds_above_zero(self.period):
             raise InvalidSpec("budget", "period is a finite number of seconds above 0", self.period)
 
     def __str__(self) -> str:

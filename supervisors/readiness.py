@@ -7,13 +7,13 @@ budgets for a fault that no restart cures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 
 import anyio
 import attrs
 
 from holdfast.runtime.ref import Ref
+from holdfast.runtime.seconds import is_seconds_above_zero
 from holdfast.supervisors.errors import InvalidSpec, NotReady
 
 __all__ = ["Readiness"]
@@ -38,9 +38,8 @@ class Readiness:
             raise InvalidSpec(
                 "readiness", "check is an async callable that takes the child's ref", self.check
             )
-        seconds: object = self.timeout
-        if type(seconds) not in {int, float} or not 0 < self.timeout < math.inf:
-            raise InvalidSpec("readiness", "timeout is a finite number of seconds above 0", seconds)
+        if not is_seconds_above_zero(self.timeout):
+            raise InvalidSpec("readiness", "timeout is a finite number of seconds above 0", self.timeout)
 
     async def failure(self, ref: Ref) -> NotReady | None:
         """Run the check; return why the child is not ready, or None when it is."""

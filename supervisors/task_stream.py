@@ -15,7 +15,7 @@ import attrs
 
 from holdfast.runtime.asks import Caller, waiting_cell
 from holdfast.runtime.loop_thread import LoopThread
-from holdfast.supervisors.child_spec import _is_seconds
+from holdfast.runtime.seconds import is_seconds_above_zero
 from holdfast.supervisors.errors import InvalidSpec, TaskTimeout
 from holdfast.supervisors.jobs import Job
 from holdfast.supervisors.messages import ChildHandle
@@ -88,7 +88,7 @@ class TaskStream(Generic[I, T]):
         owner = f"stream of {owner}"
         if type(concurrency) is not int or not 1 <= concurrency <= CONCURRENCY_MAX:
             raise InvalidSpec(owner, f"concurrency is a number from 1 to {CONCURRENCY_MAX}", concurrency)
-        if timeout is not None and not (_is_seconds(timeout) and timeout > 0):
+        if timeout is not None and not is_seconds_above_zero(timeout):
             raise InvalidSpec(owner, "timeout is None or seconds above 0", timeout)
         if on_timeout not in get_args(OnTimeout):
             raise InvalidSpec(owner, "on_timeout is 'fail' or 'item'", on_timeout)
