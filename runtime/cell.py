@@ -148,7 +148,7 @@ class Cell:
     def begin(self) -> bool:
         """Start it as far as nothing has to be waited for; True when the start is over, well or not."""
         starting.begin(self)
-        return self.life.announced or self.ended
+        return self.ended or self.life.announced
 
     async def wait_started(self, timeout: float | None) -> None:
         """Wait for what the start hook waits for, up to `timeout` seconds."""
@@ -385,9 +385,10 @@ class Cell:
     def _tell_waiters(self) -> None:
         if self.starter is not None:
             self.starter.wake()
-        self.loop.tell_drained()
-        if self.loop.has_lane:
-            self.loop.close_lane(ActorGone(self.slot.path, self.outcome))
+        loop = self.loop
+        if loop.attended:
+            loop.tell_drained()
+            loop.close_lane(ActorGone(self.slot.path, self.outcome))
         if self._waiters:
             for waiter in self._waiters:
                 waiter.wake()

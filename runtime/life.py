@@ -204,7 +204,8 @@ class Life:
 
     def end_at_once(self, outcome: Outcome | None) -> None:
         """The same where nothing has to be waited for (`ends_at_once`)."""
-        outcome = self._as_forced(outcome)
+        if outcome is None or self._cell.loop.killed:
+            outcome = self._as_forced(outcome)
         self.leaving = True
         self._depart(outcome)
 
@@ -356,13 +357,8 @@ class Life:
             self.emit_start_failed(self.start_error)
         if not self.announced:
             return False
-        event = ActorEnded(
-            path=slot.path,
-            incarnation=self._cell.incarnation,
-            outcome=str(outcome),
-            at=self._cell.system.now(),
-        )
-        slot.announce(event)
+        at, incarnation = self._cell.system.now(), self._cell.incarnation
+        slot.announce(ActorEnded(path=slot.path, incarnation=incarnation, outcome=str(outcome), at=at))
         if slot.watchers is not None:
             slot.tell_watchers()
         return (

@@ -145,9 +145,9 @@ class Loop:
         self.signal()
 
     @property
-    def has_lane(self) -> bool:
-        """Whether a request was ever posted."""
-        return self._lane is not None
+    def attended(self) -> bool:
+        """Whether anybody may wait for it: for a drain, or for the answer to a request."""
+        return self._lane is not None or self._drain_waiters is not None
 
     def close_lane(self, error: Exception) -> None:
         """Fail the requests that were not served: the cell has ended."""

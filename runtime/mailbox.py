@@ -311,7 +311,7 @@ class Mailbox:
 
     def reopen(self) -> None:
         """Take mail again."""
-        if self.closed:
+        if self.limit < 0:  # `closed`, at each restart
             self.limit -= _CLOSED
 
     def configure(self, spec: MailboxSpec) -> None:

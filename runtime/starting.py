@@ -34,7 +34,7 @@ def begin(cell: Cell) -> None:
     if system.closing and parent is None:
         _refuse(cell, system.closed_error())
     _take_slot(cell)
-    if system.vacated is not None and system.vacated.slot is slot:
+    if system.vacated is not None and system.vacated._cell.slot is slot:
         _come_to_life(cell)  # with the variables of the task that it takes over
     else:
         variables = copy_context() if parent is None else parent.variables.copy()

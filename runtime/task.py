@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from holdfast.runtime.behavior import StartReply
     from holdfast.runtime.cell import Cell
     from holdfast.runtime.outcomes import Outcome
-    from holdfast.runtime.registry import Slot
 
 __all__ = ["TaskLife"]
 
@@ -64,7 +63,7 @@ class TaskLife(Life):
         """
         system = self._cell.system
         before = system.vacated
-        if before is not None and before.slot is self._cell.slot:
+        if before is not None and before._cell.slot is self._cell.slot:
             system.vacated = None
             self._take_over(before)
         else:
@@ -85,11 +84,6 @@ class TaskLife(Life):
             before._successor = self
         else:
             system.spawn(_live_in_turn, self._cell.slot.path, self)
-
-    @property
-    def slot(self) -> Slot:
-        """The actor's place."""
-        return self._cell.slot
 
     def _enter_a_new_task(self) -> None:
         backend = self._cell.system.backend
@@ -167,6 +161,9 @@ class TaskLife(Life):
             ended = self.crashed(error)
         if self._cell.ended:
             return None  # while it waited for mail
+        actor = self._actor
+        if self._cell._holdings is None and actor is not None and type(actor).on_stop is Actor.on_stop:
+            return ended  # nothing to finish
         return await self.finish(ended)
 
     async def _open(self, opening: Awaitable[StartReply]) -> Outcome | None:

@@ -78,6 +78,8 @@ class Execution:
         """The latest cell of each child."""
         self.instances = Instances()
         self._context = context
+        self._cell = context.cell
+        self._now = context.system.now
         self._machine = machine
         self._make_supervisor = make_supervisor
         self._steps: deque[Step] = deque()
@@ -118,7 +120,8 @@ class Execution:
         self._token, self._stop_by, self.info = token, None, None
         self._waiting = None
         self._publish(plan.reports)
-        self._steps = deque(plan.steps)
+        self._steps.clear()
+        self._steps.extend(plan.steps)
 
     def _advance(self) -> Step | None:
         """Execute steps, as many as one turn should hold; return the first that has to be waited for."""
@@ -143,7 +146,7 @@ class Execution:
         """Tell the machine what came of a step, and take up what follows from it."""
         draws = isinstance(result, Failed) or isinstance(step, BringBack)
         chance = self.chance(getattr(step, "child", "")) if draws else 0.0
-        after = self._machine.settle(step, result, self._context.now(), chance)
+        after = self._machine.settle(step, result, self._now(), chance)
         if after is NOTHING:
             return
         self._publish(after.reports)
@@ -163,11 +166,10 @@ class Execution:
     def _publish(self, reports: tuple[Report, ...]) -> None:
         for report in reports:
             # Into the flight recorders of both: of who decided, and of whom it concerns.
-            self._context.cell.slot.record(report)
             concerned = self.cells.get(getattr(report, "child", None) or "")
             if concerned is not None:
                 concerned.slot.record(report)
-            self._context.emit(report)
+            self._cell.slot.announce(report)
 
     def wedged(self, child: str) -> bool:
         """Whether a task of this child, of whatever incarnation, went on after it was killed."""
@@ -180,17 +182,13 @@ class Execution:
 
     def start_at_once(self, child: Child) -> Result | None:
         """Start a child; None when its start hook, or its check, is to be waited for with `start_begun`."""
-        cell = self._context.open_cell(
-            child.id,
-            self._factory(child),
-            exclusive=child.spec.exclusive,
-            liveness=child.spec.liveness,
-        )
-        cell.stop_allowance = own_stop(child.spec.shutdown, self._context.system.kill_grace)
+        spec, make = child.spec, self._factory(child)
+        cell = self._cell.open_child(child.id, make, exclusive=spec.exclusive, liveness=spec.liveness)
+        cell.stop_allowance = own_stop(spec.shutdown, cell.system.kill_grace)
         self.cells[child.id] = cell
         try:
             over = cell.begin()
-            if not over or child.spec.ready is not None:
+            if not over or spec.ready is not None:
                 return None
             return self._started(cell, cell.start_reply())
         except StartFailed as failed:
@@ -228,7 +226,9 @@ class Execution:
         spec = child.spec
         if spec.factory is None:
             return functools.partial(self._make_supervisor, spec)
-        once = child.temporary and child.added
+        if not child.added:
+            return spec.factory  # only what was added has arguments of its own
+        once = child.temporary
         factory = self.instances.factory(child.id, spec.factory, once=once)
         return OneStart(join(self._machine.path, child.id), factory) if once else factory
 

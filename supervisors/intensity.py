@@ -79,9 +79,12 @@ class Window:
 
     def state(self, now: float) -> BudgetLeft:
         """Return what is left at `now`, as plain data."""
-        left, budget = self.left(now), self.budget
-        clears_in = self._times[0] + budget.period - now if self._times else 0.0
-        return BudgetLeft(left, budget.intensity, budget.period, clears_in)
+        self._forget_old(now)
+        times, budget = self._times, self.budget
+        if times is None:
+            return BudgetLeft(budget.intensity, budget.intensity, budget.period, 0.0)
+        left = max(0, budget.intensity - len(times))
+        return BudgetLeft(left, budget.intensity, budget.period, times[0] + budget.period - now)
 
     def _forget_old(self, now: float) -> None:
         # An attempt exactly `period` seconds old still counts: Erlang keeps it, and so do we.

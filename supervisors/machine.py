@@ -143,7 +143,7 @@ class SupervisorMachine:
 
     def _ended(self, fact: ChildEnded, now: float, chance: float) -> Plan:
         child = self.children.get(fact.child)
-        if child is None or not child.running or child.incarnation != fact.incarnation:
+        if child is None or child.state is not State.RUNNING or child.incarnation != fact.incarnation:
             # Dead before a group restart or a call stopped it: absorbed (R10, R34).  Or a stranger (R12).
             report = NoticeIgnored(
                 supervisor=self.path,

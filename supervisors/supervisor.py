@@ -134,7 +134,7 @@ class Supervisor(Actor):
             elif not cell.wedged:
                 # It runs: the notice is of an incarnation with the same number, of a slot that is gone.
                 incarnation = 0
-        now, chance = self.context.now(), self._execution.chance(child)
+        now, chance = self.context.system.now(), self._execution.chance(child)
         return self._machine.decide(ChildEnded(child, incarnation, outcome), now, chance)
 
     def _failed_below(self, path: str, outcome: Outcome) -> bool:
