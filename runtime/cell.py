@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["Cell"]
 
 
+# Stands for the children of a cell that has had none, which is nearly every one.
+_CHILDLESS: dict[str, Cell] = {}
+
+
 class Cell:
     """An incarnation: start it, ask it to stop, wait for its end, kill it."""
 
@@ -63,7 +67,7 @@ class Cell:
         self.outcome: Outcome | None = None
         """How it ended; None while it runs."""
         self.ended = False
-        self.children: dict[str, Cell] = {}
+        self.children: dict[str, Cell] = _CHILDLESS
         """The running cells that this actor opened, by path; only supervisors have any."""
         self.in_hook = True
         """Whether a start or stop hook runs, where waiting for others may never end."""

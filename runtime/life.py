@@ -92,16 +92,6 @@ class Life:
 
     # -- from the start to the stop hook
 
-    async def begin(self) -> Outcome | None:
-        """Run the start hook and announce it; an outcome when there is nothing to serve."""
-        assert self._actor is not None
-        try:
-            return self.opened(await returned(self._actor, self.call_start_hook()))
-        except BaseException as error:
-            if self.cancel_called:
-                raise
-            return self.start_failed(error)
-
     def call_start_hook(self) -> StartReply | Awaitable[StartReply]:
         """Call the start hook and return what it returns, to be waited for if it is `async def`."""
         actor = self._actor

@@ -12,7 +12,6 @@ stays, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import attrs
@@ -43,8 +42,13 @@ _CLOSED = -(1 << 60)
 # Stands for the queue of a mailbox that has had no mail: a deque is 0.7 KB, also an empty one.
 _NO_MAIL_YET: deque[object] = deque(maxlen=0)
 
-# Who hears of a message that is not going to be handled, and why.
-Drop: TypeAlias = Callable[[object, str], None]
+
+class Keeper(Protocol):
+    """Who hears of a message that is not going to be handled, and why: the slot."""
+
+    def drop(self, item: object, why: str) -> None:
+        """Say so to whoever sent it."""
+        ...
 
 
 @attrs.frozen
@@ -149,9 +153,9 @@ class Mailbox:
     __slots__ = (
         "capacity",
         "consumer",
-        "drop",
         "dropped",
         "high_water",
+        "keeper",
         "limit",
         "path",
         "policy",
@@ -175,7 +179,8 @@ class Mailbox:
         self.high_water = 0
         self.dropped = 0
         self.refused = 0
-        self.drop: Drop = _nobody_told
+        self.keeper: Keeper | None = None
+        """Who hears of what is dropped."""
 
     # -- the sending end
 
@@ -217,13 +222,13 @@ class Mailbox:
 
     def _overflow(self, message: object) -> None:
         if self.closed:
-            self.drop(message, "gone")
+            self._drop(message, "gone")
         elif self.queue is _NO_MAIL_YET:
             self._own_queue()
             self.tell(message)
         elif self.policy == "drop_newest":
             self.dropped += 1
-            self.drop(message, OVERFLOW_NEWEST)
+            self._drop(message, OVERFLOW_NEWEST)
         elif self.policy == "drop_oldest":
             self.dropped += 1
             self._drop_oldest()
@@ -236,8 +241,12 @@ class Mailbox:
         for index, item in enumerate(self.queue):
             if not isinstance(item, Envelope) or isinstance(item, Question):
                 del self.queue[index]
-                self.drop(item, OVERFLOW_OLDEST)
+                self._drop(item, OVERFLOW_OLDEST)
                 return
+
+    def _drop(self, item: object, why: str) -> None:
+        if self.keeper is not None:
+            self.keeper.drop(item, why)
 
     @property
     def full(self) -> bool:
@@ -307,7 +316,7 @@ class Mailbox:
         if not self.closed:
             self.limit += _CLOSED
             while self.senders:
-                self.drop(self.senders.popleft(), "gone")
+                self._drop(self.senders.popleft(), "gone")
 
     def reopen(self) -> None:
         """Take mail again."""
@@ -330,7 +339,3 @@ class Mailbox:
             if isinstance(item, Envelope) and not isinstance(item, Question):
                 self.limit -= 1
         return items
-
-
-def _nobody_told(item: object, why: str) -> None:
-    """Stand in until the slot says who hears of what is dropped."""

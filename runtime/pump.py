@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from holdfast.runtime.behavior import returned
 from holdfast.runtime.coroutines import run_through
 from holdfast.runtime.life import Life
 from holdfast.runtime.outcomes import SHUTDOWN, Outcome
@@ -169,7 +170,14 @@ class PumpedLife(Life):
 
     def start(self) -> None:
         """Run the start hook, in the task of the starter."""
-        outcome = run_through(self.begin())
+        try:
+            reply = self.call_start_hook()
+            if reply is not None:
+                assert self._actor is not None, "it is there until the end"
+                reply = run_through(returned(self._actor, reply))
+            outcome = self.opened(reply)
+        except BaseException as error:  # noqa: BLE001 - the boundary of the actor
+            outcome = self.start_failed(error)
         if outcome is not None:
             self.end_soon(outcome)
         elif self._due():

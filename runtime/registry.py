@@ -54,7 +54,7 @@ class Slot:
         self.system = system
         self.path = path
         self.mailbox = Mailbox(path)
-        self.mailbox.drop = self._drop
+        self.mailbox.keeper = self
         self.incarnation = 0
         self.cell: Cell | None = None
         self.state: SlotState = "awaited"
@@ -145,10 +145,11 @@ class Slot:
     def discard(self, why: str) -> None:
         """Turn the waiting mail into dead letters and failed questions."""
         for item in self.mailbox.take_all():
-            self._drop(item, why)
+            self.drop(item, why)
         self.mailbox.admit_senders()
 
-    def _drop(self, item: object, why: str) -> None:
+    def drop(self, item: object, why: str) -> None:
+        """Turn mail that is not going to be handled into a dead letter, or a failed question."""
         if isinstance(item, Question | Parcel):
             item.pending.fail(self._refusal(why))
         elif isinstance(item, Envelope):

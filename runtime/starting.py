@@ -74,8 +74,11 @@ def _take_slot(cell: Cell) -> None:
     slot.cell = cell
     slot.state = "starting"
     slot.mailbox.reopen()
-    if cell.parent is not None:
-        cell.parent.children[slot.path] = cell
+    parent = cell.parent
+    if parent is not None:
+        if not parent.children:
+            parent.children = {}  # of its own: those that have none share one
+        parent.children[slot.path] = cell
     else:
         cell.system.cell_started(cell)
 

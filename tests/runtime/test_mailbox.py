@@ -363,9 +363,16 @@ async def test_a_tell_to_oneself_in_a_loop_does_not_starve_others() -> None:
 def mailbox(capacity: int, policy: Policy) -> tuple[Mailbox, list[object]]:
     made = Mailbox("m")
     made.configure(MailboxSpec(capacity=capacity, policy=policy))
-    dropped: list[object] = []
-    made.drop = lambda item, why: dropped.append(item)
-    return made, dropped
+    made.keeper = kept = Kept()
+    return made, kept.dropped
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.dropped: list[object] = []
+
+    def drop(self, item: object, why: str) -> None:
+        self.dropped.append(item)
 
 
 # SEMANTICS Actors 4: what the runtime posts is outside the bound
