@@ -44,9 +44,6 @@ QUANTUM_MAX = 1024
 # The numbers of a batch of one, the commonest of all: a tuple costs half of what a range does.
 _ONE = (1,)
 
-# Of a batch that is over: an exhausted iterator stays so, and serves all loops.
-_NO_REST: Iterator[int] = iter(())
-
 Hold: TypeAlias = Literal["", "suspended", "draining", "drained"]
 
 
@@ -75,7 +72,7 @@ class Loop:
         self._drain_waiters: list[Parker] | None = None
         self._lane: ControlLane | None = None
         self._quantum = QUANTUM_FIRST
-        self._rest = _NO_REST
+        self._rest: Iterator[int] = iter(())
         self.consumer: Consumer | None = None
         """Who takes the batches, to be woken; nobody before the start."""
         self.incarnation = incarnation

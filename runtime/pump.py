@@ -171,7 +171,7 @@ class PumpedLife(Life):
     def start(self) -> None:
         """Run the start hook, in the task of the starter."""
         try:
-            reply = self.call_start_hook()
+            reply: object = self.call_start_hook()
             if reply is not None:
                 assert self._actor is not None, "it is there until the end"
                 reply = run_through(returned(self._actor, reply))

@@ -44,10 +44,6 @@ class IdleTask(Idle):
     tier = "task"
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
 @attrs.frozen
 class Way:
     """How the children are started, and what the row is called."""
