@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Cell"]
 
 
-# Stands for the children of a cell that has had none, which is nearly every one.
-_CHILDLESS: dict[str, Cell] = {}
+_CHILDLESS: dict[str, Cell] = {}  # stands for the children of nearly every cell: it never had one
 
 
 class Cell:
