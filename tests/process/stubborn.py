@@ -40,7 +40,9 @@ class Stubborn(Actor):
 
     @on(Block)
     def block(self, message: Block) -> None:
-        say("ready")
+        # Said once the thread is surely held: a signal between the last look at signals and the call that
+        # holds it is noticed by Python only with the next one.
+        threading.Timer(0.2, say, ("ready",)).start()
         threading.Event().wait()
 
     @on(Cling)
