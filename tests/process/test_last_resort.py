@@ -98,7 +98,8 @@ def test_a_second_signal_ends_a_blocked_process_at_once(backend: str) -> None:
                 process.wait(0.3)
         status, _shown, said, _took = terminated(process)
 
-    # The signal's status, not the deadline's 70.  Both may be there before the first is looked at, and then the lower number comes first.
+    # The signal's status, not the deadline's 70.  Both may be there before the first is looked at,
+    # and then the lower number comes first.
     assert status in (128 + signal.SIGTERM, 128 + signal.SIGINT), said
 
 
